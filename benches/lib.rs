@@ -1,0 +1,1 @@
+//! Workloads and seeded generators that the benchmarks share.

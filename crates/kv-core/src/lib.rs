@@ -1,0 +1,1 @@
+//! The engine: a sharded, versioned, transactional key-value store in memory.

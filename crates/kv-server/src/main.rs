@@ -1,0 +1,3 @@
+//! The server's binary: reads the arguments and runs.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What the tests share: scripts, the reference model, the history checker.
