@@ -1,0 +1,263 @@
+//! The store's handle, and what all its sessions share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::clock::Clock;
+use crate::error::{Error, LockInfo};
+use crate::lock::waits::{Target, Waits};
+use crate::mvcc::order::CommitOrder;
+use crate::mvcc::views::Views;
+use crate::options::{Builder, Options};
+use crate::step::Fetch;
+use crate::store::record::Place;
+use crate::store::record::Record;
+use crate::store::shard::{Seen, ShardStats, Shards};
+use crate::txn::session::Session;
+use crate::txn::work::{holder_of, shown};
+use crate::types::{Revision, Version};
+
+/// A transactional key-value store. Cheap to clone; all clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the sessions of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) shards: Shards,
+    pub(crate) order: CommitOrder,
+    pub(crate) views: Views,
+    pub(crate) waits: Waits,
+    pub(crate) sessions_begun: AtomicU64,
+    pub(crate) trees_begun: AtomicU64,
+    pub(crate) transactions_open: AtomicUsize,
+}
+
+/// What a store holds, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys that exist.
+    pub keys: usize,
+    /// Versions kept, older ones and deletes included.
+    pub versions: usize,
+    /// Bytes of all records, without the allocator's overhead.
+    pub bytes: usize,
+    /// The newest revision that reads see.
+    pub revision: Revision,
+    /// Open transactions, nested and aborted ones included.
+    pub transactions_open: usize,
+    /// Read views that are registered.
+    pub views_open: usize,
+    /// Requests that wait for a lock.
+    pub lock_waits: usize,
+    /// Sessions since the store was opened.
+    pub sessions_begun: u64,
+}
+
+impl Database {
+    /// Sets up a store.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn with_options(options: Options) -> Database {
+        let shards = Shards::new(options.shards);
+        Database {
+            shared: Arc::new(Shared {
+                options,
+                shards,
+                order: CommitOrder::new(),
+                views: Views::new(),
+                waits: Waits::default(),
+                sessions_begun: AtomicU64::new(0),
+                trees_begun: AtomicU64::new(0),
+                transactions_open: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Database {
+        Database { shared }
+    }
+
+    /// A new client.
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.shared))
+    }
+
+    /// The newest revision that reads see.
+    pub fn revision(&self) -> Revision {
+        self.shared.order.readable()
+    }
+
+    /// Returns when everything up to `revision`, which a session
+    /// [depends on](Session::depends_on), can no longer be taken back: in memory, when it is
+    /// visible, which it is at once or within the time of a commit under way.
+    pub fn settle(&self, revision: Revision) {
+        self.shared.order.wait_visible(revision);
+    }
+
+    /// What each shard holds.
+    pub fn shards(&self) -> Vec<ShardStats> {
+        let shards = &self.shared.shards;
+        shards.indices().map(|index| shards.read(index).stats(index)).collect()
+    }
+
+    /// What the store holds.
+    pub fn stats(&self) -> Stats {
+        let shards = self.shards();
+        let versions = |index| self.shared.shards.read(index).version_count();
+        Stats {
+            keys: shards.iter().map(|shard| shard.keys).sum(),
+            versions: self.shared.shards.indices().map(versions).sum(),
+            bytes: shards.iter().map(|shard| shard.bytes).sum(),
+            revision: self.revision(),
+            transactions_open: self.shared.transactions_open.load(Ordering::Relaxed),
+            views_open: self.shared.views.count(),
+            lock_waits: self.shared.waits.len(),
+            sessions_begun: self.shared.sessions_begun.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Every lock that is held or waited for. Each shard is looked at in turn, so that what
+    /// changes meanwhile may be missing.
+    pub fn locks(&self) -> Vec<LockInfo> {
+        let now = self.shared.clock().now();
+        let mut locks = Vec::new();
+        let mut add = |owner, target: &Target, mode, is_waiting, since| {
+            locks.push(LockInfo {
+                holder: holder_of(owner),
+                target: shown(target),
+                mode,
+                is_waiting,
+                age: now.saturating_duration_since(since),
+            });
+        };
+        for shard in self.shared.shards.indices() {
+            let state = self.shared.shards.read(shard);
+            for (key, held) in state.locks.held_keys() {
+                let target = Target::Key { key: key.clone(), hash: 0, shard };
+                add(held.owner, &target, held.mode, false, held.since);
+            }
+            // A range is locked in every shard; the first speaks for all.
+            let ranges = state.locks.held_ranges().filter(|_| shard.0 == 0);
+            for (interval, held) in ranges {
+                add(held.owner, &Target::Range(interval.clone()), held.mode, false, held.since);
+            }
+        }
+        self.shared
+            .waits
+            .for_each(|owner, target, mode, since| add(*owner, target, mode, true, since));
+        locks
+    }
+
+    /// Verifies the store's invariants. Each shard is latched in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] names the first fault.
+    pub fn check(&self) -> Result<(), Error> {
+        let shards = &self.shared.shards;
+        for index in shards.indices() {
+            let fault = shards.read(index).fault(index, &shards.placement);
+            if let Some(fault) = fault {
+                return Err(Error::Internal(format!("shard {}: {fault}", index.0)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies that nothing is locked, waited for, open or registered, as must be when every
+    /// session has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] says what is left.
+    pub fn check_idle(&self) -> Result<(), Error> {
+        self.check()?;
+        let shards = &self.shared.shards;
+        let stats = self.stats();
+        let locked = shards.indices().any(|index| !shards.read(index).locks.is_empty());
+        let left = (locked, stats.lock_waits, stats.transactions_open, stats.views_open);
+        if left != (false, 0, 0, 0) {
+            let left = format!("left over (locks, waits, transactions, views): {left:?}");
+            return Err(Error::Internal(left));
+        }
+        Ok(())
+    }
+
+    /// Hands over a value that an operation asked for.
+    pub fn supply(&self, fetch: &Fetch, value: &[u8]) {
+        self.shared.exchange(&fetch.key, fetch.version, |record| {
+            record.place().map(|_| record.to_resident(value))
+        });
+    }
+
+    /// Drops the value of one version from memory; `place` says where it can be fetched.
+    #[doc(hidden)]
+    pub fn evict(&self, key: &[u8], version: Version, place: Place) {
+        self.shared.exchange(key, version, |record| {
+            (record.place().is_none() && !record.is_tombstone()).then(|| record.to_elsewhere(place))
+        });
+    }
+}
+
+impl Shared {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.options.clock
+    }
+
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
+        let bytes_max = self.options.key_bytes_max;
+        match key.len() {
+            0 => Err(Error::EmptyKey),
+            bytes if bytes > bytes_max => Err(Error::TooBig { what: "key", bytes, bytes_max }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_value(&self, value: &[u8]) -> Result<(), Error> {
+        let (bytes, bytes_max) = (value.len(), self.options.value_bytes_max);
+        if bytes > bytes_max {
+            return Err(Error::TooBig { what: "value", bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    /// One version of a key, if it was there at `revision`.
+    pub(crate) fn version(
+        &self,
+        key: &[u8],
+        version: Version,
+        revision: Revision,
+    ) -> Result<Option<Record>, Error> {
+        let hash = self.shards.placement.hash(key);
+        let state = self.shards.read(self.shards.placement.shard(hash));
+        match state.version(hash, key, version, revision) {
+            Seen::Record(record) => Ok(Some(record.clone())),
+            Seen::Nothing => Ok(None),
+            Seen::Pruned => Err(Error::Pruned(key.into())),
+        }
+    }
+
+    /// Puts another form of the same version in its place.
+    fn exchange(
+        &self,
+        key: &[u8],
+        version: Version,
+        change: impl FnOnce(&Record) -> Option<Record>,
+    ) {
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        let changed = match state.version(hash, key, version, Revision::NEWEST) {
+            Seen::Record(record) => change(record),
+            Seen::Nothing | Seen::Pruned => None,
+        };
+        if let Some(changed) = changed {
+            state.exchange(hash, changed);
+        }
+    }
+}

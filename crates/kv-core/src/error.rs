@@ -1,0 +1,399 @@
+//! What can go wrong, grouped by what the caller has to do about it.
+//!
+//! Codes are for programs and never change; texts are for people. What an error means for the
+//! data is always the same: the command did nothing. What it means for the transaction is in
+//! [`Error::aborts`].
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::lock::Mode;
+use crate::types::{Condition, Interval, Isolation, Revision, SessionId, TxnId, Version, show_key};
+
+/// Who stood in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The client.
+    pub session: SessionId,
+    /// The transaction, as that client names it.
+    pub txn: TxnId,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transaction {} of session {}", self.txn, self.session)
+    }
+}
+
+/// What a lock was wanted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockTarget {
+    /// One key.
+    Key(Box<[u8]>),
+    /// An interval of keys.
+    Range(Interval),
+}
+
+impl fmt::Display for LockTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockTarget::Key(key) => f.write_str(&show_key(key)),
+            LockTarget::Range(range) if *range == Interval::all() => f.write_str("all keys"),
+            LockTarget::Range(range) => {
+                write!(f, "the keys from {}", show_key(&range.from))?;
+                match &range.to {
+                    Some(to) => write!(f, " to {}", show_key(to)),
+                    None => f.write_str(" on"),
+                }
+            }
+        }
+    }
+}
+
+/// Why a transaction was aborted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortReason {
+    /// Somebody else committed a key after its read view.
+    Conflict,
+    /// It closed a cycle of waits.
+    Deadlock,
+    /// Its client was silent for too long.
+    Idle,
+    /// Its read view got too old.
+    ViewAge,
+    /// The server is stopping.
+    Shutdown,
+}
+
+impl fmt::Display for AbortReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AbortReason::Conflict => "a conflict",
+            AbortReason::Deadlock => "a deadlock",
+            AbortReason::Idle => "being idle for too long",
+            AbortReason::ViewAge => "its read view being too old",
+            AbortReason::Shutdown => "the server's shutdown",
+        })
+    }
+}
+
+/// A bound that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Depth of nesting.
+    Nesting,
+    /// Bytes written and not yet committed by one transaction.
+    WriteSet,
+    /// Locks of one transaction.
+    Locks,
+    /// Open transactions of one session.
+    SessionTransactions,
+    /// Open transactions of the store.
+    Transactions,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Nesting => "levels of nested transactions",
+            Limit::WriteSet => "bytes written in one transaction",
+            Limit::Locks => "locks in one transaction",
+            Limit::SessionTransactions => "open transactions in one session",
+            Limit::Transactions => "open transactions in the store",
+        })
+    }
+}
+
+/// Everything that the engine refuses, or fails at. Nothing of the command was done, but for
+/// [`Error::CommitAll`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    // ---- The request is wrong: mend it.
+    /// A key of no bytes.
+    EmptyKey,
+    /// A key or value above its limit.
+    TooBig {
+        /// "key" or "value".
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The longest that is taken.
+        bytes_max: usize,
+    },
+    /// No such transaction is open in this session.
+    NoTransaction(Option<TxnId>),
+    /// A nested transaction has its root's isolation.
+    IsolationOfChild {
+        /// What the root has.
+        root: Isolation,
+    },
+    /// AT goes with a root transaction that is READONLY.
+    AtNeedsReadonly,
+    /// AT names a revision that does not exist yet.
+    FutureRevision {
+        /// What was asked for.
+        asked: Revision,
+        /// The newest there is.
+        newest: Revision,
+    },
+    /// FOR UPDATE outside a transaction would lock nothing.
+    ForUpdateOutside,
+    /// The value is not a 64-bit integer.
+    NotAnInteger(Box<[u8]>),
+    /// The sum does not fit 64 bits.
+    Overflow(Box<[u8]>),
+    /// A write in a READONLY transaction.
+    ReadOnly,
+    /// A bound was reached.
+    Limit {
+        /// Which.
+        limit: Limit,
+        /// How many are allowed.
+        max: usize,
+    },
+
+    // ---- The state is against it: look before trying again.
+    /// The condition of a write was not met.
+    Precondition {
+        /// The key.
+        key: Box<[u8]>,
+        /// What was demanded.
+        condition: Condition,
+        /// The version that the key has; 0 is not there.
+        current: Version,
+    },
+    /// The version that this would show is no longer kept.
+    Pruned(Box<[u8]>),
+    /// The transaction has an open child, which has to be ended first.
+    ChildOpen {
+        /// The one that was named.
+        parent: TxnId,
+        /// The child to use instead.
+        child: TxnId,
+    },
+    /// Another transaction of the same session holds the lock.
+    OwnLock {
+        /// What was wanted.
+        target: LockTarget,
+        /// The transaction that holds it.
+        txn: TxnId,
+    },
+
+    // ---- Retry the command.
+    /// The lock was not granted in time. The transaction is as it was.
+    LockTimeout {
+        /// What was wanted.
+        target: LockTarget,
+        /// Who held it.
+        holder: Option<Holder>,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+
+    // ---- Retry the transaction: it is aborted.
+    /// Somebody committed the key after the transaction's read view.
+    Conflict {
+        /// The transaction.
+        txn: TxnId,
+        /// The key.
+        key: Box<[u8]>,
+        /// The other's commit.
+        revision: Revision,
+        /// This transaction's read view.
+        view: Revision,
+    },
+    /// The wait would have closed a cycle.
+    Deadlock {
+        /// The transaction that was aborted.
+        txn: TxnId,
+        /// What it wanted.
+        target: LockTarget,
+        /// Who holds it.
+        holder: Holder,
+        /// What the holder waits for.
+        holder_waits_for: Option<LockTarget>,
+    },
+    /// The transaction was aborted earlier.
+    Aborted {
+        /// The transaction that was named.
+        txn: TxnId,
+        /// Why.
+        reason: AbortReason,
+    },
+
+    // ---- Several at once.
+    /// COMMITALL committed some and not others. Those that failed are as they were.
+    CommitAll {
+        /// How many were committed.
+        committed: u64,
+        /// The roots that were not.
+        failed: Vec<TxnId>,
+        /// Why the first of them was not.
+        cause: Box<Error>,
+    },
+
+    // ---- Tell the operator.
+    /// An invariant does not hold.
+    Internal(String),
+}
+
+impl Error {
+    /// The stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::EmptyKey
+            | Error::IsolationOfChild { .. }
+            | Error::AtNeedsReadonly
+            | Error::FutureRevision { .. }
+            | Error::ForUpdateOutside => "ARGUMENT",
+            Error::TooBig { .. } => "TOOBIG",
+            Error::NoTransaction(_) => "NOTX",
+            Error::NotAnInteger(_) | Error::Overflow(_) => "TYPE",
+            Error::ReadOnly => "READONLY",
+            Error::Limit { .. } => "LIMIT",
+            Error::Precondition { .. } => "PRECONDITION",
+            Error::Pruned(_) => "PRUNED",
+            Error::ChildOpen { .. } | Error::OwnLock { .. } => "BUSY",
+            Error::LockTimeout { .. } => "TIMEOUT",
+            Error::Conflict { .. } => "CONFLICT",
+            Error::Deadlock { .. } => "DEADLOCK",
+            Error::Aborted { .. } => "ABORTED",
+            Error::CommitAll { cause, .. } => cause.code(),
+            Error::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// Whether the same thing may succeed when it is tried again: the command after
+    /// [`Error::LockTimeout`], the whole transaction after the others.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::CommitAll { cause, .. } => cause.is_retryable(),
+            Error::LockTimeout { .. } => true,
+            _ => self.aborts(),
+        }
+    }
+
+    /// Whether the transaction is aborted, all its writes gone and its locks released.
+    pub fn aborts(&self) -> bool {
+        matches!(self, Error::Conflict { .. } | Error::Deadlock { .. } | Error::Aborted { .. })
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::EmptyKey => f.write_str("a key has at least one byte"),
+            Error::TooBig { what, bytes, bytes_max } => {
+                write!(f, "the {what} has {bytes} bytes; at most {bytes_max} are taken")
+            }
+            Error::NoTransaction(Some(txn)) => {
+                write!(f, "no transaction {txn} is open in this session; TRANSACTIONS lists them")
+            }
+            Error::NoTransaction(None) => {
+                f.write_str("no transaction is open in this session; BEGIN begins one")
+            }
+            Error::IsolationOfChild { root } => {
+                write!(f, "a nested transaction has its root's isolation, which is {root}")
+            }
+            Error::AtNeedsReadonly => f.write_str("AT goes with BEGIN READONLY, not nested"),
+            Error::FutureRevision { asked, newest } => {
+                write!(f, "revision {asked} does not exist yet; the newest is {newest}")
+            }
+            Error::ForUpdateOutside => {
+                f.write_str("FOR UPDATE locks until the transaction ends; BEGIN one first")
+            }
+            Error::NotAnInteger(key) => {
+                write!(f, "the value of {} is not a 64-bit signed integer", show_key(key))
+            }
+            Error::Overflow(key) => {
+                write!(f, "the value of {} would leave the 64-bit signed range", show_key(key))
+            }
+            Error::ReadOnly => {
+                f.write_str("a READONLY transaction refuses writes; BEGIN another to write")
+            }
+            Error::Limit { limit, max } => {
+                write!(f, "at most {max} {limit} are allowed; end some, or raise the limit")
+            }
+            Error::Precondition { key, condition, current } => write!(
+                f,
+                "{condition} is not met: {} has version {current}; GET it and decide again",
+                show_key(key)
+            ),
+            Error::Pruned(key) => write!(
+                f,
+                "that version of {} is no longer kept; HISTORY lists those that are",
+                show_key(key)
+            ),
+            Error::ChildOpen { parent, child } => write!(
+                f,
+                "transaction {parent} has the open child {child}; use that, or end it first"
+            ),
+            Error::OwnLock { target, txn } => write!(
+                f,
+                "{target} is locked by this session's own transaction {txn}; end that first"
+            ),
+            Error::CommitAll { committed, failed, cause } => {
+                let failed: Vec<String> = failed.iter().map(TxnId::to_string).collect();
+                write!(f, "{committed} committed; {} not: {cause}", failed.join(", "))
+            }
+            Error::Internal(fault) => write!(f, "{fault}; report this, and run CHECK"),
+            _ => self.fmt_concurrency(f),
+        }
+    }
+}
+
+impl Error {
+    /// The texts of what others caused.
+    fn fmt_concurrency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::LockTimeout { target, holder, waited } => {
+                write!(f, "waited {} ms for {target}", waited.as_millis())?;
+                if let Some(holder) = holder {
+                    write!(f, ", locked by {holder}")?;
+                }
+                f.write_str("; nothing was done, try the command again")
+            }
+            Error::Conflict { txn, key, revision, view } => write!(
+                f,
+                "transaction {txn} was aborted: {} was committed at revision {revision}, after \
+                 its read view {view}; ROLLBACK and retry",
+                show_key(key)
+            ),
+            Error::Deadlock { txn, target, holder, holder_waits_for } => {
+                write!(
+                    f,
+                    "transaction {txn} was aborted: it waited for {target}, held by session {}",
+                    holder.session
+                )?;
+                if let Some(waits_for) = holder_waits_for {
+                    write!(f, ", which waited for {waits_for}")?;
+                }
+                f.write_str("; ROLLBACK and retry")
+            }
+            Error::Aborted { txn, reason } => write!(
+                f,
+                "transaction {txn} was aborted by {reason}; nothing of it was kept; ROLLBACK \
+                 ends it"
+            ),
+            other => f.write_str(other.code()),
+        }
+    }
+}
+
+/// What a lock is, as LOCKS shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockInfo {
+    /// Who holds it or waits for it.
+    pub holder: Holder,
+    /// On what.
+    pub target: LockTarget,
+    /// Shared or exclusive.
+    pub mode: Mode,
+    /// Whether it is waited for, not held.
+    pub is_waiting: bool,
+    /// Since it was asked for.
+    pub age: Duration,
+}

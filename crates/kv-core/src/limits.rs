@@ -1,0 +1,46 @@
+//! Every bound of the engine, in one place, with its unit and its reason.
+//!
+//! Those that a user may change are the defaults of [`crate::Options`]; the others are fixed, and
+//! relations between them are checked when the crate is compiled.
+
+use std::time::Duration;
+
+/// Longest key, in bytes. Its length minus one fits the 16 bits that a record has for it.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Longest value, in bytes, unless configured otherwise.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// Versions kept of each key, unless configured otherwise.
+pub const HISTORY_VERSIONS: usize = 10;
+/// Shards, unless configured otherwise: enough that a few dozen cores seldom meet.
+pub const SHARDS: usize = 16;
+/// Most shards: beyond it, a range lock and a scan cost more than the latches save.
+pub const SHARDS_MAX: usize = 1024;
+/// How long a request waits for a lock, unless the transaction or the user says otherwise.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How old a read view may get, unless configured otherwise: older versions stay in memory for it.
+pub const VIEW_AGE_MAX: Duration = Duration::from_secs(3600);
+/// Deepest nesting of transactions, the root counted.
+pub const NESTING_MAX: usize = 64;
+/// Bytes of keys and values that one transaction may have written and not yet committed.
+pub const WRITE_SET_BYTES_MAX: usize = 256 << 20;
+/// Locks that one transaction may hold.
+pub const LOCKS_PER_TRANSACTION_MAX: usize = 1_000_000;
+/// Transactions that one session may have open, nested ones counted.
+pub const TRANSACTIONS_PER_SESSION_MAX: usize = 1_000;
+/// Transactions that may be open in the whole store, nested ones counted.
+pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Commits that may be between their revision and their visibility. Only a running thread is
+/// there, never one that waits, so this bounds threads, not transactions.
+pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 4096;
+/// Partitions that keys hash to and that shards own: many a shard, so that shards are even.
+pub(crate) const PARTITIONS: usize = 1 << 14;
+/// Keys with versions that may have become superfluous, looked at by each write.
+pub(crate) const TRIM_PER_WRITE: usize = 2;
+
+const _: () = assert!(KEY_BYTES_MAX <= 1 << 16, "a record has 16 bits for a key's length less one");
+const _: () = assert!(COMMITS_IN_FLIGHT_MAX.is_power_of_two());
+const _: () = assert!(PARTITIONS.is_power_of_two() && SHARDS_MAX * 16 <= PARTITIONS);
+const _: () = assert!(SHARDS >= 1 && SHARDS <= SHARDS_MAX);
+const _: () = assert!(TRANSACTIONS_PER_SESSION_MAX <= TRANSACTIONS_MAX);
+const _: () = assert!(NESTING_MAX <= TRANSACTIONS_PER_SESSION_MAX);
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX <= WRITE_SET_BYTES_MAX);

@@ -1,0 +1,357 @@
+//! One shard's granted locks.
+//!
+//! The table answers at once and never blocks: a request is granted, or it is not and the caller
+//! turns to the queue ([`super::waits`]). Whoever queues leaves a mark here (`waiters` on the key,
+//! `waiting_ranges` on the shard), so that no later request is granted past it by this table
+//! alone, and so that a release knows that it has somebody to wake.
+//!
+//! Everything takes `&mut self` or `&self` of a table inside a latched shard: holding the latch is
+//! what the compiler checks.
+
+use std::time::Instant;
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::{Mode, Owner};
+use crate::key::Key;
+use crate::types::{Interval, TreeId};
+
+/// A granted lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) owner: Owner,
+    pub(crate) mode: Mode,
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug)]
+struct KeyLock {
+    key: Key,
+    hash: u64,
+    holders: SmallVec<[Holder; 1]>,
+    /// Requests in the queue for this key.
+    waiters: u32,
+}
+
+#[derive(Debug)]
+struct RangeLock {
+    interval: Interval,
+    holder: Holder,
+}
+
+/// The locks granted in one shard.
+#[derive(Debug, Default)]
+pub(crate) struct LockTable {
+    keys: HashTable<KeyLock>,
+    ranges: Vec<RangeLock>,
+    /// Requests in the queue for keys of this shard.
+    waiting_keys: u32,
+    /// Requests in the queue for ranges, which concern every shard.
+    waiting_ranges: u32,
+}
+
+/// Whom a release may have to wake.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// Keys that somebody waits for.
+    pub(crate) keys: Vec<Key>,
+    /// Somebody waits for a range.
+    pub(crate) ranges: bool,
+    /// A range was released: anyone may be able to go on.
+    pub(crate) all: bool,
+}
+
+impl Wake {
+    pub(crate) fn is_needed(&self) -> bool {
+        self.ranges || self.all || !self.keys.is_empty()
+    }
+}
+
+impl LockTable {
+    /// Whether a write of the key would have nobody to wait for and nobody to overtake.
+    pub(crate) fn is_free(&self, hash: u64, key: &[u8]) -> bool {
+        self.waiting_ranges == 0
+            && (self.keys.is_empty() || self.find(hash, key).is_none())
+            && !self.ranges.iter().any(|range| range.interval.contains(key))
+    }
+
+    /// Grants the lock if nobody holds, or waits for, anything that stands against it.
+    pub(crate) fn try_acquire(&mut self, hash: u64, key: &Key, holder: Holder) -> bool {
+        let tree = holder.owner.tree;
+        if self.range_conflicts(key, tree, holder.mode) {
+            return false;
+        }
+        let upgrades = self.is_upgrade(hash, key, tree, holder.mode);
+        let waited_for =
+            self.waiting_ranges > 0 || self.find(hash, key).is_some_and(|lock| lock.waiters > 0);
+        let held_against = self.find(hash, key).is_some_and(|lock| {
+            lock.holders.iter().any(|other| conflicts(other, tree, holder.mode))
+        });
+        if held_against || waited_for && !upgrades {
+            return false;
+        }
+        self.grant(hash, key, holder);
+        true
+    }
+
+    /// Whether the owner asks for more on a key that it has locked, alone or within a range.
+    pub(crate) fn is_upgrade(&self, hash: u64, key: &[u8], tree: TreeId, mode: Mode) -> bool {
+        mode == Mode::Exclusive
+            && (self.mode_of(hash, key, tree).is_some()
+                || self
+                    .ranges
+                    .iter()
+                    .any(|range| range.holder.owner.tree == tree && range.interval.contains(key)))
+    }
+
+    fn mode_of(&self, hash: u64, key: &[u8], tree: TreeId) -> Option<Mode> {
+        let holders = &self.find(hash, key)?.holders;
+        holders.iter().find(|holder| holder.owner.tree == tree).map(|holder| holder.mode)
+    }
+
+    fn range_conflicts(&self, key: &[u8], tree: TreeId, mode: Mode) -> bool {
+        self.ranges
+            .iter()
+            .any(|range| conflicts(&range.holder, tree, mode) && range.interval.contains(key))
+    }
+
+    /// Adds the lock, or raises the owner's to its mode.
+    pub(crate) fn grant(&mut self, hash: u64, key: &Key, holder: Holder) {
+        let holders = &mut self.entry(hash, key).holders;
+        match holders.iter_mut().find(|held| held.owner.tree == holder.owner.tree) {
+            Some(held) => held.mode = held.mode.max(holder.mode),
+            None => holders.push(holder),
+        }
+    }
+
+    /// Adds the lock on an interval.
+    pub(crate) fn grant_range(&mut self, interval: &Interval, holder: Holder) {
+        self.ranges.push(RangeLock { interval: interval.clone(), holder });
+    }
+
+    /// Takes the owner's lock on the key away, or lowers it to `keep`.
+    pub(crate) fn release(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        tree: TreeId,
+        keep: Option<Mode>,
+        wake: &mut Wake,
+    ) {
+        let Ok(mut entry) = self.keys.find_entry(hash, |lock| *lock.key == *key) else {
+            debug_assert!(false, "a lock is released by who holds it");
+            return;
+        };
+        let lock = entry.get_mut();
+        match keep {
+            Some(mode) => lock
+                .holders
+                .iter_mut()
+                .filter(|holder| holder.owner.tree == tree)
+                .for_each(|holder| holder.mode = mode),
+            None => lock.holders.retain(|holder| holder.owner.tree != tree),
+        }
+        if lock.waiters > 0 {
+            wake.keys.push(lock.key.clone());
+        } else if lock.holders.is_empty() {
+            entry.remove();
+        }
+        wake.ranges |= self.waiting_ranges > 0;
+    }
+
+    /// Takes every range lock of the owner away.
+    pub(crate) fn release_ranges(&mut self, tree: TreeId, wake: &mut Wake) {
+        let before = self.ranges.len();
+        self.ranges.retain(|range| range.holder.owner.tree != tree);
+        let released = self.ranges.len() < before;
+        wake.all |= released && (self.waiting_keys > 0 || self.waiting_ranges > 0);
+    }
+
+    /// Marks that somebody is about to wait for the key.
+    pub(crate) fn mark_key(&mut self, hash: u64, key: &Key) {
+        self.entry(hash, key).waiters += 1;
+        self.waiting_keys += 1;
+    }
+
+    /// Takes the mark away again.
+    pub(crate) fn unmark_key(&mut self, hash: u64, key: &[u8]) {
+        self.waiting_keys -= 1;
+        if let Ok(mut entry) = self.keys.find_entry(hash, |lock| *lock.key == *key) {
+            entry.get_mut().waiters -= 1;
+            if entry.get().waiters == 0 && entry.get().holders.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Marks that somebody is about to wait for a range.
+    pub(crate) fn mark_range(&mut self) {
+        self.waiting_ranges += 1;
+    }
+
+    /// Takes the mark away again.
+    pub(crate) fn unmark_range(&mut self) {
+        self.waiting_ranges -= 1;
+    }
+
+    /// Who holds what stands against a lock on this key.
+    pub(crate) fn key_blockers(
+        &self,
+        hash: u64,
+        key: &[u8],
+        tree: TreeId,
+        mode: Mode,
+        blockers: &mut Vec<Owner>,
+    ) {
+        let on_key = self.find(hash, key).into_iter().flat_map(|lock| &lock.holders);
+        let on_ranges = self
+            .ranges
+            .iter()
+            .filter(|range| range.interval.contains(key))
+            .map(|range| &range.holder);
+        let against = on_key.chain(on_ranges).filter(|holder| conflicts(holder, tree, mode));
+        blockers.extend(against.map(|holder| holder.owner));
+    }
+
+    /// Who holds what stands against a lock on this interval, within this shard.
+    pub(crate) fn range_blockers(
+        &self,
+        interval: &Interval,
+        tree: TreeId,
+        mode: Mode,
+        blockers: &mut Vec<Owner>,
+    ) {
+        let on_keys = self
+            .keys
+            .iter()
+            .filter(|lock| interval.contains(&lock.key))
+            .flat_map(|lock| &lock.holders);
+        let on_ranges = self
+            .ranges
+            .iter()
+            .filter(|range| range.interval.overlaps(interval))
+            .map(|range| &range.holder);
+        let against = on_keys.chain(on_ranges).filter(|holder| conflicts(holder, tree, mode));
+        blockers.extend(against.map(|holder| holder.owner));
+    }
+
+    /// Every granted lock on a key.
+    pub(crate) fn held_keys(&self) -> impl Iterator<Item = (&Key, &Holder)> {
+        self.keys.iter().flat_map(|lock| lock.holders.iter().map(move |held| (&lock.key, held)))
+    }
+
+    /// Every granted lock on an interval.
+    pub(crate) fn held_ranges(&self) -> impl Iterator<Item = (&Interval, &Holder)> {
+        self.ranges.iter().map(|range| (&range.interval, &range.holder))
+    }
+
+    /// Whether nothing is held or waited for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.ranges.is_empty() && self.waiting_ranges == 0
+    }
+
+    /// What is wrong with it, if anything.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let waiters: u32 = self.keys.iter().map(|lock| lock.waiters).sum();
+        if waiters != self.waiting_keys {
+            return Some(format!("{waiters} marks on keys, {} counted", self.waiting_keys));
+        }
+        self.keys.iter().find_map(|lock| {
+            let exclusive = lock.holders.iter().any(|holder| holder.mode == Mode::Exclusive);
+            if exclusive && lock.holders.len() > 1 {
+                Some(format!("{:?} is locked exclusively and by another", lock.key))
+            } else if lock.holders.is_empty() && lock.waiters == 0 {
+                Some(format!("{:?} has a lock entry that nobody needs", lock.key))
+            } else {
+                None
+            }
+        })
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<&KeyLock> {
+        self.keys.find(hash, |lock| *lock.key == *key)
+    }
+
+    fn entry(&mut self, hash: u64, key: &Key) -> &mut KeyLock {
+        self.keys
+            .entry(hash, |lock| *lock.key == **key, |lock| lock.hash)
+            .or_insert_with(|| KeyLock {
+                key: key.clone(),
+                hash,
+                holders: SmallVec::new(),
+                waiters: 0,
+            })
+            .into_mut()
+    }
+}
+
+fn conflicts(held: &Holder, tree: TreeId, mode: Mode) -> bool {
+    held.owner.tree != tree && !held.mode.is_compatible_with(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{SessionId, TxnId};
+
+    fn holder(tree: u64, mode: Mode) -> Holder {
+        let owner = Owner { tree: TreeId(tree), session: SessionId(tree), txn: TxnId(1) };
+        Holder { owner, mode, since: Instant::now() }
+    }
+
+    fn key(name: &str) -> Key {
+        Key::from(name.as_bytes())
+    }
+
+    #[test]
+    fn shared_locks_share_and_exclusive_ones_do_not() {
+        let mut table = LockTable::default();
+        let k = key("k");
+        assert!(table.try_acquire(1, &k, holder(1, Mode::Shared)));
+        assert!(table.try_acquire(1, &k, holder(2, Mode::Shared)));
+        assert!(!table.try_acquire(1, &k, holder(1, Mode::Exclusive)), "another shares it");
+        table.release(1, b"k", TreeId(2), None, &mut Wake::default());
+        assert!(table.try_acquire(1, &k, holder(1, Mode::Exclusive)), "the only holder upgrades");
+        assert!(!table.try_acquire(1, &k, holder(2, Mode::Shared)));
+        assert_eq!(table.fault(), None);
+        table.release(1, b"k", TreeId(1), None, &mut Wake::default());
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_granted_past_a_mark_but_an_upgrade() {
+        let mut table = LockTable::default();
+        let k = key("k");
+        assert!(table.try_acquire(1, &k, holder(1, Mode::Shared)));
+        table.mark_key(1, &k);
+        assert!(!table.try_acquire(1, &k, holder(2, Mode::Shared)));
+        assert!(table.try_acquire(1, &k, holder(1, Mode::Exclusive)));
+        let mut wake = Wake::default();
+        table.release(1, b"k", TreeId(1), None, &mut wake);
+        assert_eq!(wake.keys, [k]);
+        table.unmark_key(1, b"k");
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_range_stands_against_writers_inside_it_only() {
+        let mut table = LockTable::default();
+        table.grant_range(&Interval::prefix(b"a"), holder(1, Mode::Shared));
+        assert!(!table.is_free(1, b"ab") && table.is_free(2, b"b"));
+        assert!(!table.try_acquire(1, &key("ab"), holder(2, Mode::Exclusive)));
+        assert!(table.try_acquire(1, &key("ab"), holder(2, Mode::Shared)));
+        assert!(table.try_acquire(2, &key("b"), holder(2, Mode::Exclusive)));
+        assert!(table.try_acquire(3, &key("ac"), holder(1, Mode::Exclusive)), "its own range");
+        let mut wake = Wake::default();
+        table.release_ranges(TreeId(1), &mut wake);
+        assert!(!wake.is_needed(), "nobody waits");
+    }
+
+    #[test]
+    fn an_exclusive_range_stands_against_readers_too() {
+        let mut table = LockTable::default();
+        table.grant_range(&Interval::all(), holder(1, Mode::Exclusive));
+        assert!(!table.try_acquire(1, &key("k"), holder(2, Mode::Shared)));
+    }
+}

@@ -1,0 +1,401 @@
+//! The one queue of all who wait for a lock, and the wait-for graph that it is.
+//!
+//! The graph is not stored. Its nodes are sessions; the edges of a waiting session are read off
+//! when somebody asks: the holders that stand against its request, and the requests ahead of it.
+//! That is exact, because whoever waits stands still (see the invariants in [`super`]).
+//!
+//! Everything happens under one mutex. Only who must wait comes here, and a release that found a
+//! mark; nobody else does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::table::{Holder, Wake};
+use super::wait::{LockWait, Outcome, WaitCell};
+use super::{Mode, Owner};
+use crate::key::Key;
+use crate::store::shard::Shards;
+use crate::types::{Interval, SessionId, ShardIndex, TreeId};
+
+/// What a lock is asked for on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Key { key: Key, hash: u64, shard: ShardIndex },
+    Range(Interval),
+}
+
+/// A request that the shard's table did not grant.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) owner: Owner,
+    pub(crate) target: Target,
+    pub(crate) mode: Mode,
+    /// Whether the session holds any lock. If not, nobody waits for it, and no cycle can form.
+    pub(crate) session_holds_locks: bool,
+    /// How long it may wait. None: for ever.
+    pub(crate) wait_max: Option<Duration>,
+    pub(crate) now: Instant,
+}
+
+/// Why a request is neither granted nor queued.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Another transaction of the same session stands in the way.
+    Busy(Owner),
+    /// It may not wait, and this one stands in the way.
+    WouldWait(Owner),
+    /// It would close a cycle: it would wait for the first, who waits for the target.
+    Deadlock(Owner, Option<Target>),
+}
+
+/// A place in the queue. Upgrades, with 0, come before everything else, with 1.
+type Place = (u8, u64);
+
+#[derive(Debug)]
+struct Request {
+    owner: Owner,
+    target: Target,
+    mode: Mode,
+    since: Instant,
+    cell: Arc<WaitCell>,
+    /// Requests ahead of it that do not hold it up, because they wait for its session.
+    passes: Vec<Place>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    requests: BTreeMap<Place, Request>,
+    of_session: HashMap<SessionId, Place>,
+    on_keys: BTreeMap<Key, BTreeSet<Place>>,
+    on_ranges: BTreeSet<Place>,
+    numbered: u64,
+}
+
+/// The queue, behind its mutex.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    queue: Mutex<Queue>,
+}
+
+impl Waits {
+    /// Grants the lock after all, queues the request, or refuses it.
+    pub(crate) fn acquire(&self, shards: &Shards, ask: Ask) -> Result<Option<LockWait>, Refusal> {
+        let mut queue = self.queue.lock();
+        mark(shards, &ask.target);
+        match queue.judge(shards, &ask) {
+            Ok(None) => {
+                let holder = Holder { owner: ask.owner, mode: ask.mode, since: ask.now };
+                grant(shards, &ask.target, holder);
+                unmark(shards, &ask.target);
+                Ok(None)
+            }
+            Ok(Some((place, passes))) => {
+                let deadline = ask.wait_max.and_then(|wait| ask.now.checked_add(wait));
+                let cell = Arc::new(WaitCell::new(deadline));
+                queue.push(
+                    place,
+                    Request {
+                        owner: ask.owner,
+                        target: ask.target,
+                        mode: ask.mode,
+                        since: ask.now,
+                        cell: Arc::clone(&cell),
+                        passes,
+                    },
+                );
+                Ok(Some(LockWait { cell }))
+            }
+            Err(refusal) => {
+                unmark(shards, &ask.target);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Grants what can be granted after a release.
+    pub(crate) fn wake(&self, shards: &Shards, wake: &Wake) {
+        if wake.is_needed() {
+            self.queue.lock().grant_ready(shards, wake);
+        }
+    }
+
+    /// Takes the session's request out of the queue, if it is still there, and settles it.
+    pub(crate) fn expire(&self, shards: &Shards, session: SessionId) {
+        let mut queue = self.queue.lock();
+        let Some(&place) = queue.of_session.get(&session) else { return };
+        let blocker = queue
+            .requests
+            .get(&place)
+            .and_then(|request| queue.blockers(shards, place, request).first().copied());
+        let Some(request) = queue.remove(place) else { return };
+        unmark(shards, &request.target);
+        request.cell.settle(Outcome::TimedOut(blocker));
+        let wake = match request.target {
+            Target::Key { key, .. } => Wake { keys: vec![key], ranges: true, all: false },
+            Target::Range(_) => Wake { all: true, ..Wake::default() },
+        };
+        queue.grant_ready(shards, &wake);
+    }
+
+    /// Calls `each` with every waiting request.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Owner, &Target, Mode, Instant)) {
+        let queue = self.queue.lock();
+        for request in queue.requests.values() {
+            each(&request.owner, &request.target, request.mode, request.since);
+        }
+    }
+
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().requests.len()
+    }
+}
+
+impl Queue {
+    /// What is to become of a request whose marks are set: nothing in the way (None), or a place
+    /// in the queue.
+    fn judge(
+        &mut self,
+        shards: &Shards,
+        ask: &Ask,
+    ) -> Result<Option<(Place, Vec<Place>)>, Refusal> {
+        self.numbered += 1;
+        let class = u8::from(!is_upgrade(shards, ask));
+        let place = (class, self.numbered);
+        let mut blockers = holders_against(shards, &ask.target, ask.owner.tree, ask.mode);
+        let mut passes = Vec::new();
+        for ahead in self.waiters_against(place, &ask.target, ask.owner.tree, ask.mode, false) {
+            let waiter = self.requests[&ahead].owner;
+            if ask.session_holds_locks && self.waits_for(shards, waiter, ask.owner.session) {
+                passes.push(ahead);
+            } else {
+                blockers.push(waiter);
+            }
+        }
+        let Some(&first) = blockers.first() else { return Ok(None) };
+        if let Some(own) = blockers.iter().find(|other| other.session == ask.owner.session) {
+            return Err(Refusal::Busy(*own));
+        }
+        if ask.wait_max == Some(Duration::ZERO) {
+            return Err(Refusal::WouldWait(first));
+        }
+        if ask.session_holds_locks {
+            let closing = blockers
+                .iter()
+                .find(|&&blocker| self.waits_for(shards, blocker, ask.owner.session));
+            if let Some(&blocker) = closing {
+                let its_wait = self.of_session.get(&blocker.session);
+                let target = its_wait.map(|place| self.requests[place].target.clone());
+                return Err(Refusal::Deadlock(blocker, target));
+            }
+        }
+        Ok(Some((place, passes)))
+    }
+
+    /// Whether `from` waits, directly or through others, for the session `goal`.
+    fn waits_for(&self, shards: &Shards, from: Owner, goal: SessionId) -> bool {
+        let mut to_visit = vec![from.session];
+        let mut seen: HashSet<SessionId> = HashSet::from([from.session]);
+        while let Some(session) = to_visit.pop() {
+            if session == goal {
+                return true;
+            }
+            let Some(&place) = self.of_session.get(&session) else { continue };
+            for blocker in self.blockers(shards, place, &self.requests[&place]) {
+                if seen.insert(blocker.session) {
+                    to_visit.push(blocker.session);
+                }
+            }
+        }
+        false
+    }
+
+    /// Whom a queued request waits for: every holder, and of the requests ahead enough that all
+    /// the others are reached through them.
+    fn blockers(&self, shards: &Shards, place: Place, request: &Request) -> Vec<Owner> {
+        let tree = request.owner.tree;
+        let mut blockers = holders_against(shards, &request.target, tree, request.mode);
+        for ahead in self.waiters_against(place, &request.target, tree, request.mode, true) {
+            if !request.passes.contains(&ahead) {
+                blockers.push(self.requests[&ahead].owner);
+            }
+        }
+        blockers
+    }
+
+    /// The requests ahead of `place` that stand against it. With `nearest`, of a run on one key
+    /// only those back to the nearest exclusive one, which itself waits for all before it.
+    fn waiters_against(
+        &self,
+        place: Place,
+        target: &Target,
+        tree: TreeId,
+        mode: Mode,
+        nearest: bool,
+    ) -> Vec<Place> {
+        let mut found = Vec::new();
+        let stands_against = |ahead: &Place| {
+            let other = &self.requests[ahead];
+            other.owner.tree != tree
+                && !other.mode.is_compatible_with(mode)
+                && other.target.meets(target)
+        };
+        match target {
+            Target::Key { key, .. } => {
+                let on_key = self.on_keys.get(key).into_iter();
+                for ahead in on_key.flat_map(|places| places.range(..place)).rev() {
+                    if stands_against(ahead) {
+                        found.push(*ahead);
+                        if nearest && self.requests[ahead].mode == Mode::Exclusive {
+                            break;
+                        }
+                    }
+                }
+            }
+            Target::Range(interval) => {
+                let from = (Bound::Included(&*interval.from), Bound::Unbounded);
+                let keys = self.on_keys.range::<[u8], _>(from);
+                for (_, places) in keys.take_while(|(key, _)| interval.contains(key)) {
+                    found.extend(places.range(..place).filter(|ahead| stands_against(ahead)));
+                }
+            }
+        }
+        found.extend(self.on_ranges.range(..place).filter(|ahead| stands_against(ahead)));
+        found
+    }
+
+    /// Grants, in their order, the requests that a release may have freed.
+    fn grant_ready(&mut self, shards: &Shards, wake: &Wake) {
+        let mut candidates = BTreeSet::new();
+        if wake.all {
+            candidates.extend(self.requests.keys());
+        } else {
+            let on_keys = wake.keys.iter().filter_map(|key| self.on_keys.get(key)).flatten();
+            candidates.extend(on_keys);
+            if wake.ranges {
+                candidates.extend(&self.on_ranges);
+            }
+        }
+        // Everybody else on a key that was just locked exclusively waits on, without a look.
+        let mut taken: Option<Key> = None;
+        for place in candidates {
+            let request = &self.requests[&place];
+            let is_taken = match &request.target {
+                Target::Key { key, .. } => taken.as_ref() == Some(key),
+                Target::Range(_) => false,
+            };
+            if is_taken || !self.blockers(shards, place, request).is_empty() {
+                continue;
+            }
+            let Some(request) = self.remove(place) else { continue };
+            // Its age counts from when it was asked for.
+            let holder = Holder { owner: request.owner, mode: request.mode, since: request.since };
+            grant(shards, &request.target, holder);
+            unmark(shards, &request.target);
+            request.cell.settle(Outcome::Granted);
+            if let (Target::Key { key, .. }, Mode::Exclusive) = (request.target, request.mode) {
+                taken = Some(key);
+            }
+        }
+    }
+
+    fn push(&mut self, place: Place, request: Request) {
+        let earlier = self.of_session.insert(request.owner.session, place);
+        debug_assert!(earlier.is_none(), "a session waits for one thing");
+        match &request.target {
+            Target::Key { key, .. } => {
+                self.on_keys.entry(key.clone()).or_default().insert(place);
+            }
+            Target::Range(_) => {
+                self.on_ranges.insert(place);
+            }
+        }
+        self.requests.insert(place, request);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Request> {
+        let request = self.requests.remove(&place)?;
+        self.of_session.remove(&request.owner.session);
+        match &request.target {
+            Target::Key { key, .. } => {
+                if let Some(places) = self.on_keys.get_mut(key) {
+                    places.remove(&place);
+                    if places.is_empty() {
+                        self.on_keys.remove(key);
+                    }
+                }
+            }
+            Target::Range(_) => {
+                self.on_ranges.remove(&place);
+            }
+        }
+        Some(request)
+    }
+}
+
+impl Target {
+    /// Whether some key lies in both.
+    fn meets(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Key { key: one, .. }, Target::Key { key: other, .. }) => one == other,
+            (Target::Key { key, .. }, Target::Range(range))
+            | (Target::Range(range), Target::Key { key, .. }) => range.contains(key),
+            (Target::Range(one), Target::Range(other)) => one.overlaps(other),
+        }
+    }
+}
+
+fn is_upgrade(shards: &Shards, ask: &Ask) -> bool {
+    match &ask.target {
+        Target::Key { key, hash, shard } => {
+            shards.read(*shard).locks.is_upgrade(*hash, key, ask.owner.tree, ask.mode)
+        }
+        Target::Range(_) => false,
+    }
+}
+
+fn holders_against(shards: &Shards, target: &Target, tree: TreeId, mode: Mode) -> Vec<Owner> {
+    let mut holders = Vec::new();
+    match target {
+        Target::Key { key, hash, shard } => {
+            shards.read(*shard).locks.key_blockers(*hash, key, tree, mode, &mut holders);
+        }
+        Target::Range(interval) => {
+            for shard in shards.indices() {
+                shards.read(shard).locks.range_blockers(interval, tree, mode, &mut holders);
+            }
+        }
+    }
+    holders
+}
+
+fn grant(shards: &Shards, target: &Target, holder: Holder) {
+    match target {
+        Target::Key { key, hash, shard } => shards.write(*shard).locks.grant(*hash, key, holder),
+        Target::Range(interval) => shards
+            .indices()
+            .for_each(|shard| shards.write(shard).locks.grant_range(interval, holder)),
+    }
+}
+
+fn mark(shards: &Shards, target: &Target) {
+    match target {
+        Target::Key { key, hash, shard } => shards.write(*shard).locks.mark_key(*hash, key),
+        Target::Range(_) => {
+            shards.indices().for_each(|shard| shards.write(shard).locks.mark_range());
+        }
+    }
+}
+
+fn unmark(shards: &Shards, target: &Target) {
+    match target {
+        Target::Key { key, hash, shard } => shards.write(*shard).locks.unmark_key(*hash, key),
+        Target::Range(_) => {
+            shards.indices().for_each(|shard| shards.write(shard).locks.unmark_range());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The one order: revisions, the log's positions and visibility are the same sequence.
+//!
+//! A commit goes through three steps:
+//!
+//! 1. [`CommitOrder::begin`], a short critical section, gives it the next revision and its time.
+//!    (A log takes its record's place here, so that log order is revision order.)
+//! 2. Its records are installed in the shards, each under that shard's latch.
+//! 3. [`CommitOrder::installed`] marks its slot in a ring. *Visible* is the highest revision up to
+//!    which every slot is marked; whoever fills the gap moves it on past all that wait behind.
+//!
+//! ```text
+//! revision      41   42   43   44   45
+//! slot marked   yes  yes  -    yes  -       visible = 42; when 43 is marked, visible = 44
+//! ```
+//!
+//! So a read view never shows revision 44 without 43, though 44 was installed first. The scheme
+//! is that of the multi-producer ring of the LMAX Disruptor (Thompson et al., 2011).
+//!
+//! Invariant: between steps 1 and 3 a thread runs and neither waits for a lock nor awaits; so at
+//! most as many commits as there are threads are under way, and the ring cannot overflow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::limits::COMMITS_IN_FLIGHT_MAX;
+use crate::types::Revision;
+
+const RING_MASK: u64 = COMMITS_IN_FLIGHT_MAX as u64 - 1;
+/// Looks at the watermark before it gives its processor to whoever has to move it.
+const SPINS_BEFORE_YIELD: u32 = 64;
+
+/// What a commit is stamped with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) revision: Revision,
+    /// Milliseconds since the Unix epoch; never below an earlier commit's.
+    pub(crate) time_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    revision: u64,
+    time_ms: u64,
+}
+
+/// Gives out revisions and knows which are visible.
+#[derive(Debug)]
+pub(crate) struct CommitOrder {
+    last: Mutex<Last>,
+    visible: AtomicU64,
+    ring: Box<[AtomicU64]>,
+}
+
+/// Ends the process if a commit panics between its revision and its visibility: what it left
+/// half-installed must never be shown, and no later revision could become visible.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl CommitOrder {
+    pub(crate) fn new() -> CommitOrder {
+        CommitOrder {
+            last: Mutex::default(),
+            visible: AtomicU64::new(0),
+            ring: (0..COMMITS_IN_FLIGHT_MAX).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Gives a revision, has it installed and makes it visible.
+    pub(crate) fn commit(&self, clock: &dyn Clock, install: impl FnOnce(Stamp)) -> Stamp {
+        let _guard = AbortOnPanic;
+        let stamp = self.begin(clock);
+        install(stamp);
+        self.installed(stamp.revision);
+        stamp
+    }
+
+    fn begin(&self, clock: &dyn Clock) -> Stamp {
+        let wall_ms = clock.wall_ms();
+        let mut last = self.last.lock();
+        last.revision += 1;
+        last.time_ms = last.time_ms.max(wall_ms);
+        let in_flight = last.revision - self.visible.load(Ordering::Relaxed);
+        assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "more commits under way than threads");
+        Stamp { revision: Revision(last.revision), time_ms: last.time_ms }
+    }
+
+    fn installed(&self, revision: Revision) {
+        // Sequentially consistent: of two neighbours that mark their slots at the same time, one
+        // must see the other's mark, or neither would move the watermark over both.
+        self.slot(revision.0).store(revision.0, Ordering::SeqCst);
+        let mut visible = self.visible.load(Ordering::SeqCst);
+        while self.slot(visible + 1).load(Ordering::SeqCst) == visible + 1 {
+            match self.visible.compare_exchange(
+                visible,
+                visible + 1,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
+                Ok(_) => visible += 1,
+                Err(moved) => visible = moved,
+            }
+        }
+    }
+
+    fn slot(&self, revision: u64) -> &AtomicU64 {
+        &self.ring[(revision & RING_MASK) as usize]
+    }
+
+    /// The newest revision that has been given out.
+    pub(crate) fn newest(&self) -> Revision {
+        Revision(self.last.lock().revision)
+    }
+
+    /// The newest revision that, with all before it, is installed.
+    pub(crate) fn visible(&self) -> Revision {
+        Revision(self.visible.load(Ordering::SeqCst))
+    }
+
+    /// The newest revision that a new read without locks may show. It is the visible one; with a
+    /// log it will be the newest durable one.
+    pub(crate) fn readable(&self) -> Revision {
+        self.visible()
+    }
+
+    /// Returns once `revision`, which some thread is installing or has installed, is visible.
+    pub(crate) fn wait_visible(&self, revision: Revision) {
+        let mut spins = 0;
+        while self.visible() < revision {
+            if spins < SPINS_BEFORE_YIELD {
+                std::hint::spin_loop();
+                spins += 1;
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_gap_holds_back_what_is_behind_it() {
+        let (order, clock) = (CommitOrder::new(), ManualClock::new(5));
+        let [a, b, c] = [(); 3].map(|()| order.begin(&clock).revision);
+        order.installed(b);
+        assert_eq!(order.visible(), Revision(0));
+        order.installed(a);
+        assert_eq!(order.visible(), b);
+        order.installed(c);
+        assert_eq!(order.visible(), c);
+    }
+
+    #[test]
+    fn commit_times_never_run_backwards() {
+        let order = CommitOrder::new();
+        let late = order.commit(&ManualClock::new(1000), |_| ());
+        let early = order.commit(&ManualClock::new(10), |_| ());
+        assert!(late.revision < early.revision);
+        assert_eq!(early.time_ms, 1000);
+    }
+
+    #[test]
+    fn threads_agree_on_one_order() {
+        const EACH: u64 = 20_000;
+        let (order, clock) = (CommitOrder::new(), ManualClock::new(5));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        let stamp = order.commit(&clock, |_| ());
+                        order.wait_visible(stamp.revision);
+                    }
+                });
+            }
+        });
+        assert_eq!(order.visible(), Revision(4 * EACH));
+    }
+}

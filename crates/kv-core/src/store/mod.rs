@@ -1,0 +1,11 @@
+//! The store: records, the shards that hold them, and ordered reading across shards.
+//!
+//! A key's hash names its partition, the partition its shard ([`placement`]). A shard is a latch
+//! over a hash index, an ordered index, version chains and a lock table ([`shard`]). One-shard
+//! logic knows nothing of sharding; [`scan`] merges the shards in key order.
+
+pub(crate) mod order;
+pub(crate) mod placement;
+pub(crate) mod record;
+pub(crate) mod scan;
+pub(crate) mod shard;

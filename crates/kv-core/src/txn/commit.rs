@@ -1,0 +1,192 @@
+//! Ending transactions: commit, abort, and single commands that are a transaction each.
+//!
+//! Locks are released shard by shard as records are installed. That is strict enough: whoever
+//! gets a released lock commits at a higher revision, and a reader without locks goes by the
+//! watermark, which moves when all of the commit is in.
+
+use super::tree::{GivenBack, Touched, Tree};
+use super::write::{Current, Write, Written, next_version};
+use crate::db::Shared;
+use crate::error::AbortReason;
+use crate::key::Key;
+use crate::lock::table::Wake;
+use crate::mvcc::order::Stamp;
+use crate::step::Step;
+use crate::store::record::Record;
+use crate::store::shard::{Retention, Seen, ShardState};
+use crate::types::{Revision, TreeId};
+use crate::value::Value;
+
+impl Shared {
+    /// Commits a tree that is down to its root. `None` if it changes nothing.
+    pub(crate) fn commit(&self, tree: &mut Tree) -> Option<Revision> {
+        let touched = in_shard_order(tree);
+        let mut wake = Wake::default();
+        let revision = if self.changes_something(&touched) {
+            let install = |stamp| self.end(tree.id, touched, Some(stamp), &mut wake);
+            Some(self.order.commit(self.clock(), install).revision)
+        } else {
+            self.end(tree.id, touched, None, &mut wake);
+            None
+        };
+        self.leave(tree, wake);
+        revision
+    }
+
+    /// Ends a tree without a trace but for `aborted`: its writes are gone, its locks released.
+    pub(crate) fn abort(&self, tree: &mut Tree, reason: AbortReason) {
+        tree.aborted = Some(reason);
+        self.discard(tree);
+    }
+
+    /// Ends a tree without a trace.
+    pub(crate) fn discard(&self, tree: &mut Tree) {
+        let mut wake = Wake::default();
+        let touched = in_shard_order(tree);
+        self.end(tree.id, touched, None, &mut wake);
+        self.leave(tree, wake);
+    }
+
+    /// Gives back what a rolled back child held.
+    pub(crate) fn give_back(&self, tree: TreeId, given_back: Vec<GivenBack>) {
+        let mut wake = Wake::default();
+        for GivenBack { key, hash, shard, keep } in given_back {
+            self.shards.write(shard).locks.release(hash, &key, tree, keep, &mut wake);
+        }
+        self.waits.wake(&self.shards, &wake);
+    }
+
+    /// Whether a commit of these would make a version. Deletes of what is not there do not.
+    fn changes_something(&self, touched: &[(Key, Touched)]) -> bool {
+        touched.iter().any(|(key, held)| match &held.write {
+            None => false,
+            Some(write) if !write.record.is_tombstone() => true,
+            Some(_) => self.newest(key).is_some_and(|newest| !newest.is_tombstone()),
+        })
+    }
+
+    /// Installs the writes, if there is a stamp for them, and releases the locks.
+    fn end(
+        &self,
+        tree: TreeId,
+        touched: Vec<(Key, Touched)>,
+        stamp: Option<Stamp>,
+        wake: &mut Wake,
+    ) {
+        let mut touched = touched.into_iter().peekable();
+        while let Some(&(_, Touched { shard, .. })) = touched.peek() {
+            let mut state = self.shards.write(shard);
+            while let Some((key, held)) = touched.next_if(|(_, held)| held.shard == shard) {
+                if let (Some(stamp), Some(write)) = (stamp, held.write) {
+                    self.install(&mut state, held.hash, write.record, stamp);
+                }
+                state.locks.release(held.hash, &key, tree, None, wake);
+            }
+        }
+    }
+
+    fn install(&self, state: &mut ShardState, hash: u64, mut record: Record, stamp: Stamp) {
+        let slot = state.find(hash, record.key());
+        let newest = slot.map(|slot| state.newest_in(slot));
+        let is_there = newest.is_some_and(|newest| !newest.is_tombstone());
+        if record.is_tombstone() && !is_there {
+            return;
+        }
+        record.stamp(stamp.revision, next_version(newest), stamp.time_ms);
+        let slot = state.install(hash, slot, record, &self.shards.placement);
+        state.trim(slot, self.retention());
+    }
+
+    /// Releases the ranges and the read view, and wakes who waited.
+    fn leave(&self, tree: &mut Tree, mut wake: Wake) {
+        if !tree.ranges.is_empty() {
+            tree.ranges.clear();
+            for shard in self.shards.indices() {
+                self.shards.write(shard).locks.release_ranges(tree.id, &mut wake);
+            }
+        }
+        self.waits.wake(&self.shards, &wake);
+        if let Some(view) = tree.view.take() {
+            self.views.close(view.revision);
+        }
+    }
+
+    fn retention(&self) -> Retention<'_> {
+        Retention {
+            versions: self.options.history_versions,
+            horizon: self.views.horizon(&self.order),
+            views: &self.views,
+        }
+    }
+
+    /// A read that is a transaction of its own: never waits for a lock.
+    pub(crate) fn read_single(&self, key: &[u8], at_least: Revision) -> Step<Option<Value>> {
+        self.see_single(key, at_least, Value::of)
+    }
+
+    /// Shows what a read that is a transaction of its own finds: the newest readable version, or
+    /// that of `at_least` if it is newer.
+    pub(crate) fn see_single<T>(
+        &self,
+        key: &[u8],
+        at_least: Revision,
+        show: impl FnOnce(&Record) -> Step<T>,
+    ) -> Step<Option<T>> {
+        self.order.wait_visible(at_least);
+        let hash = self.shards.placement.hash(key);
+        let state = self.shards.read(self.shards.placement.shard(hash));
+        // Chosen under the latch: nobody can trim the version before it is read.
+        let revision = self.order.readable().max(at_least);
+        match state.seen_at(hash, key, revision) {
+            Seen::Record(record) if !record.is_tombstone() => show(record).map(Some),
+            Seen::Record(_) | Seen::Nothing => Ok(None),
+            Seen::Pruned => {
+                debug_assert!(false, "the newest readable version is never dropped");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A write that is a transaction of its own, if it need not wait for anybody: then it takes no
+    /// lock at all, for the latch covers all of it. `None` if it must queue.
+    ///
+    /// The commit's revision is added to `committed`, and what the reply depends on to
+    /// `depends_on`.
+    pub(crate) fn write_single(
+        &self,
+        key: &[u8],
+        write: &mut Write,
+        depends_on: &mut Revision,
+        committed: &mut Revision,
+    ) -> Step<Option<Written>> {
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        if !state.locks.is_free(hash, key) {
+            return Ok(None);
+        }
+        let slot = state.find(hash, key);
+        let newest = slot.map(|slot| state.newest_in(slot));
+        if let (true, Some(newest)) = (write.shows_state(), newest) {
+            *depends_on = newest.revision().max(*depends_on);
+        }
+        let version = next_version(newest);
+        let (written, record) = write.decide(key, Current::new(None, newest))?;
+        let Some(mut record) = record else { return Ok(Some(written)) };
+        let mut installed = 0;
+        let stamp = self.order.commit(self.clock(), |stamp| {
+            record.stamp(stamp.revision, version, stamp.time_ms);
+            installed = state.install(hash, slot, record, &self.shards.placement);
+        });
+        state.trim(installed, self.retention());
+        *committed = stamp.revision;
+        *depends_on = stamp.revision.max(*depends_on);
+        Ok(Some(written))
+    }
+}
+
+/// Takes the tree's keys, those of one shard side by side, so that each latch is taken once.
+fn in_shard_order(tree: &mut Tree) -> Vec<(Key, Touched)> {
+    let mut touched: Vec<(Key, Touched)> = std::mem::take(&mut tree.touched).into_iter().collect();
+    touched.sort_by_key(|(_, held)| held.shard);
+    touched
+}

@@ -1,0 +1,200 @@
+//! Scans: rows in key order, committed ones with a transaction's own writes laid over them.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use crate::db::Shared;
+use crate::error::Error;
+use crate::key::Key;
+use crate::step::Step;
+use crate::store::record::Record;
+use crate::store::scan::{Hit, Merge};
+use crate::types::{Interval, Revision, TxnId};
+use crate::value::Value;
+
+/// Which rows, and how many.
+#[derive(Debug, Clone, Default)]
+pub struct ScanOptions {
+    /// The keys.
+    pub interval: Interval,
+    /// The most rows; none is all.
+    pub limit: Option<u64>,
+}
+
+/// One row of a scan.
+#[derive(Debug, Clone)]
+pub struct Row {
+    record: Record,
+    /// The transaction of the session that wrote it and has not committed it.
+    pub txn: Option<TxnId>,
+}
+
+impl Row {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.record.key()
+    }
+
+    /// The value; none for an uncommitted delete, which only [`crate::Session::show_all`] shows.
+    pub fn value(&self) -> Option<Value> {
+        // Rows are handed out with their values in memory.
+        if self.record.is_tombstone() { None } else { Value::of(&self.record).ok() }
+    }
+}
+
+/// A registered read view that is closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenView {
+    shared: Arc<Shared>,
+    pub(crate) revision: Revision,
+}
+
+impl OpenView {
+    /// At the newest readable revision, or at `at_least` if that is newer.
+    pub(crate) fn newest(shared: &Arc<Shared>, at_least: Revision) -> OpenView {
+        shared.order.wait_visible(at_least);
+        let revision = shared.views.open_newest(&shared.order, at_least);
+        OpenView { shared: Arc::clone(shared), revision }
+    }
+}
+
+impl Drop for OpenView {
+    fn drop(&mut self) {
+        self.shared.views.close(self.revision);
+    }
+}
+
+/// An uncommitted write that lies over the committed rows.
+#[derive(Debug)]
+pub(crate) struct Overlaid {
+    pub(crate) key: Key,
+    pub(crate) record: Record,
+    pub(crate) txn: TxnId,
+}
+
+/// A scan under way. It holds no latch between rows.
+#[derive(Debug)]
+pub struct Scan {
+    shared: Arc<Shared>,
+    merge: Merge,
+    committed: Option<Hit>,
+    is_started: bool,
+    overlay: Peekable<IntoIter<Overlaid>>,
+    /// A row that was taken but waits for its value to be fetched.
+    held_back: Option<Row>,
+    remaining: Option<u64>,
+    shows_deletes: bool,
+    _view: Option<OpenView>,
+}
+
+impl Scan {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        options: &ScanOptions,
+        revision: Revision,
+        overlay: Vec<Overlaid>,
+        view: Option<OpenView>,
+    ) -> Scan {
+        let ScanOptions { interval, limit } = options;
+        Scan {
+            shared: Arc::clone(shared),
+            merge: Merge::new(&shared.shards, interval, revision, *limit),
+            committed: None,
+            is_started: false,
+            overlay: overlay.into_iter().peekable(),
+            held_back: None,
+            remaining: *limit,
+            shows_deletes: false,
+            _view: view,
+        }
+    }
+
+    /// Shows uncommitted deletes as rows without a value.
+    pub(crate) fn with_deletes(mut self) -> Scan {
+        self.shows_deletes = true;
+        self
+    }
+
+    /// The next row. Never pauses for a lock, only for values that are elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pruned`] if the version that a view of the past would show is no longer kept.
+    pub fn next_row(&mut self) -> Step<Option<Row>> {
+        let row = match self.held_back.take() {
+            Some(row) => self.looked_up_again(row)?,
+            None => match self.next_without_value()? {
+                Some(row) => row,
+                None => return Ok(None),
+            },
+        };
+        if !row.record.is_tombstone()
+            && let Err(pause) = Value::of(&row.record)
+        {
+            self.held_back = Some(row);
+            return Err(pause);
+        }
+        Ok(Some(row))
+    }
+
+    /// Counts the remaining rows without looking at their values.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scan::next_row`].
+    pub fn count_rows(&mut self) -> Step<u64> {
+        let mut rows = 0;
+        while self.next_without_value()?.is_some() {
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    /// A row that was held back, with the value that may have been supplied meanwhile.
+    fn looked_up_again(&self, row: Row) -> Result<Row, Error> {
+        let found = self.shared.version(row.key(), row.record.version(), Revision::NEWEST)?;
+        Ok(Row { record: found.unwrap_or(row.record), txn: row.txn })
+    }
+
+    fn next_without_value(&mut self) -> Result<Option<Row>, Error> {
+        if self.remaining == Some(0) {
+            return Ok(None);
+        }
+        if !self.is_started {
+            self.is_started = true;
+            self.committed = self.merge.next(&self.shared.shards);
+        }
+        loop {
+            let own_is_next = match (self.overlay.peek(), &self.committed) {
+                (None, None) => return Ok(None),
+                (Some(own), Some(hit)) => *own.key <= *hit.key(),
+                (own, _) => own.is_some(),
+            };
+            let row = if own_is_next { self.take_own() } else { self.take_committed()? };
+            let Some(row) = row else { continue };
+            if let Some(remaining) = &mut self.remaining {
+                *remaining -= 1;
+            }
+            return Ok(Some(row));
+        }
+    }
+
+    fn take_own(&mut self) -> Option<Row> {
+        let own = self.overlay.next()?;
+        if self.committed.as_ref().is_some_and(|hit| *hit.key() == *own.key) {
+            self.committed = self.merge.next(&self.shared.shards);
+        }
+        let is_shown = self.shows_deletes || !own.record.is_tombstone();
+        is_shown.then_some(Row { record: own.record, txn: Some(own.txn) })
+    }
+
+    fn take_committed(&mut self) -> Result<Option<Row>, Error> {
+        let next = self.merge.next(&self.shared.shards);
+        match std::mem::replace(&mut self.committed, next) {
+            None => Ok(None),
+            Some(Hit::Record(record)) => Ok(Some(Row { record, txn: None })),
+            Some(Hit::Pruned(key)) => Err(Error::Pruned((*key).into())),
+        }
+    }
+}

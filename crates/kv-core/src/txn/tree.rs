@@ -1,0 +1,318 @@
+//! One transaction with its nested ones: a stack of scopes over one set of touched keys.
+//!
+//! Pure bookkeeping: what is locked, what is written, and how to undo a scope. It latches nothing
+//! and waits for nothing; [`super::work`] does that and tells it.
+//!
+//! A *scope* is one level of nesting; the undo log remembers what each change since the scope
+//! began has replaced. Ending a child well merges its scope into its parent (the undo entries
+//! simply become the parent's); ending it badly plays them back.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use crate::error::AbortReason;
+use crate::key::Key;
+use crate::lock::Mode;
+use crate::store::record::Record;
+use crate::types::{Interval, Isolation, Revision, ShardIndex, TreeId, TxnId};
+
+/// A transaction tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) id: TreeId,
+    pub(crate) isolation: Isolation,
+    pub(crate) view: Option<ReadView>,
+    pub(crate) aborted: Option<AbortReason>,
+    /// The root first, the innermost last. Never empty.
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) touched: BTreeMap<Key, Touched>,
+    pub(crate) ranges: Vec<Interval>,
+    undo: Vec<Undo>,
+    write_set_bytes: usize,
+}
+
+/// A registered read view.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadView {
+    pub(crate) revision: Revision,
+    pub(crate) opened: Instant,
+}
+
+/// One level of nesting.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) txn: TxnId,
+    pub(crate) begun: Instant,
+    /// How long its requests wait for a lock; none is for ever.
+    pub(crate) lock_wait_max: Option<Duration>,
+    undo_from: usize,
+}
+
+/// What a tree has to do with one key: always a lock, sometimes a write.
+#[derive(Debug, Clone)]
+pub(crate) struct Touched {
+    pub(crate) hash: u64,
+    pub(crate) shard: ShardIndex,
+    pub(crate) mode: Mode,
+    /// Whether a command has shown the key's committed state. Then a rolled back child leaves a
+    /// shared lock behind, for what was seen must stay true.
+    pub(crate) is_shown: bool,
+    pub(crate) write: Option<Write>,
+}
+
+/// A write that is not committed.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) record: Record,
+    pub(crate) txn: TxnId,
+}
+
+/// What a key was to the tree before a change: not touched, or locked and perhaps written.
+type Before = Option<(Mode, Option<Write>)>;
+
+#[derive(Debug)]
+struct Undo {
+    key: Key,
+    before: Before,
+}
+
+/// A lock that a rolled back scope gives back: to be released, or lowered to `keep`.
+#[derive(Debug)]
+pub(crate) struct GivenBack {
+    pub(crate) key: Key,
+    pub(crate) hash: u64,
+    pub(crate) shard: ShardIndex,
+    pub(crate) keep: Option<Mode>,
+}
+
+impl Tree {
+    pub(crate) fn new(id: TreeId, isolation: Isolation, view: Option<ReadView>) -> Tree {
+        Tree {
+            id,
+            isolation,
+            view,
+            aborted: None,
+            scopes: Vec::with_capacity(1),
+            touched: BTreeMap::new(),
+            ranges: Vec::new(),
+            undo: Vec::new(),
+            write_set_bytes: 0,
+        }
+    }
+
+    /// Begins a scope: the root, or a child of the innermost.
+    pub(crate) fn push_scope(
+        &mut self,
+        txn: TxnId,
+        begun: Instant,
+        lock_wait_max: Option<Duration>,
+    ) {
+        self.scopes.push(Scope { txn, begun, lock_wait_max, undo_from: self.undo.len() });
+    }
+
+    pub(crate) fn innermost(&self) -> &Scope {
+        &self.scopes[self.scopes.len() - 1]
+    }
+
+    /// The tree's own state of a key, if it has written it.
+    pub(crate) fn own(&self, key: &[u8]) -> Option<&Record> {
+        let write = self.touched.get(key)?.write.as_ref()?;
+        Some(&write.record)
+    }
+
+    /// Whether a range lock of the tree covers the key.
+    pub(crate) fn range_covers(&self, key: &[u8]) -> bool {
+        self.ranges.iter().any(|range| range.contains(key))
+    }
+
+    pub(crate) fn has_locks(&self) -> bool {
+        !self.touched.is_empty() || !self.ranges.is_empty()
+    }
+
+    pub(crate) fn lock_count(&self) -> usize {
+        self.touched.len() + self.ranges.len()
+    }
+
+    pub(crate) fn write_set_bytes(&self) -> usize {
+        self.write_set_bytes
+    }
+
+    /// Notes that the lock has been granted.
+    pub(crate) fn note_lock(&mut self, key: Key, hash: u64, shard: ShardIndex, mode: Mode) {
+        // The root is undone by forgetting everything, so only nested scopes remember.
+        if self.scopes.len() > 1 {
+            let before = self.touched.get(&*key).map(|held| (held.mode, held.write.clone()));
+            self.undo.push(Undo { key: key.clone(), before });
+        }
+        let held = self.touched.entry(key).or_insert(Touched {
+            hash,
+            shard,
+            mode,
+            is_shown: false,
+            write: None,
+        });
+        held.mode = held.mode.max(mode);
+    }
+
+    /// Notes that a command has shown the committed state of a key that is locked.
+    pub(crate) fn note_shown(&mut self, key: &[u8]) {
+        if let Some(held) = self.touched.get_mut(key) {
+            held.is_shown = true;
+        }
+    }
+
+    /// Notes a write of a key that is locked exclusively.
+    pub(crate) fn note_write(&mut self, key: &[u8], record: Record) {
+        let txn = self.innermost().txn;
+        let is_nested = self.scopes.len() > 1;
+        let Some(held) = self.touched.get_mut(key) else {
+            debug_assert!(false, "what is written is locked");
+            return;
+        };
+        debug_assert_eq!(held.mode, Mode::Exclusive);
+        self.write_set_bytes += record.memory_bytes();
+        let mode = held.mode;
+        let replaced = held.write.replace(Write { record, txn });
+        self.write_set_bytes -= bytes_of(replaced.as_ref());
+        if is_nested && let Some((key, _)) = self.touched.get_key_value(key) {
+            let key = key.clone();
+            self.undo.push(Undo { key, before: Some((mode, replaced)) });
+        }
+    }
+
+    /// Ends the innermost scope well: what it did becomes its parent's.
+    pub(crate) fn fold_innermost(&mut self) {
+        let Some(child) = self.scopes.pop() else { return };
+        let parent = self.innermost().txn;
+        for undo in &self.undo[child.undo_from..] {
+            if let Some(write) =
+                self.touched.get_mut(&*undo.key).and_then(|held| held.write.as_mut())
+            {
+                write.txn = parent;
+            }
+        }
+        if self.scopes.len() == 1 {
+            self.undo.clear();
+        }
+    }
+
+    /// Ends the innermost scope badly: undoes its writes, and says which locks it gives back. What
+    /// it has seen stays locked.
+    pub(crate) fn undo_innermost(&mut self) -> Vec<GivenBack> {
+        let Some(child) = self.scopes.pop() else { return Vec::new() };
+        let mut originals = BTreeMap::new();
+        for Undo { key, before } in self.undo.drain(child.undo_from..) {
+            originals.entry(key).or_insert(before);
+        }
+        originals.into_iter().filter_map(|(key, before)| self.restore(key, before)).collect()
+    }
+
+    /// Brings a key back to what it was before a scope, and says what lock that gives back.
+    fn restore(&mut self, key: Key, before: Before) -> Option<GivenBack> {
+        let held = self.touched.get_mut(&*key)?;
+        let (hash, shard, mode) = (held.hash, held.shard, held.mode);
+        let seen = held.is_shown.then_some(Mode::Shared);
+        let (locked, write) = before.map_or((None, None), |(mode, write)| (Some(mode), write));
+        let keep = locked.max(seen);
+        self.write_set_bytes -= bytes_of(held.write.as_ref());
+        self.write_set_bytes += bytes_of(write.as_ref());
+        match keep {
+            Some(kept) => {
+                held.mode = kept;
+                held.write = write;
+            }
+            None => {
+                self.touched.remove(&*key);
+            }
+        }
+        (keep != Some(mode)).then_some(GivenBack { key, hash, shard, keep })
+    }
+
+    /// The tree's writes in an interval, in key order.
+    pub(crate) fn writes_in(&self, interval: &Interval) -> impl Iterator<Item = (&Key, &Write)> {
+        let from = (Bound::Included(&*interval.from), Bound::Unbounded);
+        self.touched
+            .range::<[u8], _>(from)
+            .take_while(|(key, _)| interval.contains(key))
+            .filter_map(|(key, held)| held.write.as_ref().map(|write| (key, write)))
+    }
+}
+
+fn bytes_of(write: Option<&Write>) -> usize {
+    write.map_or(0, |write| write.record.memory_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ValueKind;
+
+    fn tree_with_child(touch: impl Fn(&mut Tree)) -> Tree {
+        let mut tree = Tree::new(TreeId(1), Isolation::Serializable, None);
+        tree.push_scope(TxnId(1), Instant::now(), None);
+        write(&mut tree, b"parent", b"old");
+        tree.push_scope(TxnId(2), Instant::now(), None);
+        touch(&mut tree);
+        tree
+    }
+
+    fn lock(tree: &mut Tree, key: &[u8], mode: Mode) {
+        tree.note_lock(Key::from(key), 0, ShardIndex(0), mode);
+    }
+
+    fn write(tree: &mut Tree, key: &[u8], value: &[u8]) {
+        lock(tree, key, Mode::Exclusive);
+        tree.note_write(key, Record::value(key, value, ValueKind::Text));
+    }
+
+    #[test]
+    fn undo_brings_back_what_the_parent_wrote() {
+        let mut tree = tree_with_child(|tree| {
+            write(tree, b"parent", b"new");
+            write(tree, b"parent", b"newer");
+        });
+        let given_back = tree.undo_innermost();
+        assert!(given_back.is_empty(), "the parent keeps its lock");
+        assert_eq!(tree.own(b"parent").map(Record::value_bytes), Some(&b"old"[..]));
+        assert_eq!(tree.write_set_bytes(), Record::tombstone(b"parent").memory_bytes() + 3);
+    }
+
+    #[test]
+    fn undo_releases_plain_writes_and_keeps_what_was_seen() {
+        let mut tree = tree_with_child(|tree| {
+            write(tree, b"plain", b"1");
+            lock(tree, b"read", Mode::Shared);
+            tree.note_shown(b"read");
+            write(tree, b"read", b"1");
+            write(tree, b"incremented", b"1");
+            tree.note_shown(b"incremented");
+        });
+        let given_back: Vec<(Key, Option<Mode>)> =
+            tree.undo_innermost().into_iter().map(|back| (back.key, back.keep)).collect();
+        let key = |name: &str| Key::from(name.as_bytes());
+        assert_eq!(
+            given_back,
+            [
+                (key("incremented"), Some(Mode::Shared)),
+                (key("plain"), None),
+                (key("read"), Some(Mode::Shared)),
+            ]
+        );
+        assert_eq!(tree.writes_in(&Interval::all()).count(), 1);
+        assert_eq!(tree.lock_count(), 3);
+    }
+
+    #[test]
+    fn a_folded_child_is_undone_with_its_parent() {
+        let mut tree = tree_with_child(|tree| {
+            tree.push_scope(TxnId(3), Instant::now(), None);
+            write(tree, b"grandchild", b"1");
+            tree.fold_innermost();
+        });
+        assert_eq!(tree.touched[&b"grandchild"[..]].write.as_ref().map(|w| w.txn), Some(TxnId(2)));
+        tree.undo_innermost();
+        assert!(tree.own(b"grandchild").is_none());
+        assert_eq!(tree.lock_count(), 1);
+    }
+}

@@ -1,0 +1,340 @@
+//! Reads and writes within a transaction: locks, read views, conflicts.
+//!
+//! [`Work`] is one command's look at its transaction tree. Every operation may pause; called
+//! again, it finds the locks that it was granted meanwhile and goes on.
+
+use std::time::Duration;
+
+use super::tree::Tree;
+use super::write::{Current, Write, Written};
+use crate::db::Shared;
+use crate::error::{AbortReason, Error, Holder as ErrorHolder, Limit, LockTarget};
+use crate::key::Key;
+use crate::lock::table::Holder;
+use crate::lock::wait::{LockWait, Outcome};
+use crate::lock::waits::{Ask, Refusal, Target};
+use crate::lock::{Mode, Owner};
+use crate::step::{Pause, Step};
+use crate::store::record::Record;
+use crate::store::scan::{Hit, Merge};
+use crate::store::shard::Seen;
+use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
+
+/// A request of the session that is in the queue, or was granted since.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) tree: TreeId,
+    pub(crate) wait: LockWait,
+    pub(crate) target: Target,
+    pub(crate) mode: Mode,
+    pub(crate) wait_max: Option<Duration>,
+}
+
+/// One command's access to its tree.
+pub(crate) struct Work<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) session: SessionId,
+    pub(crate) tree: &'a mut Tree,
+    pub(crate) pending: &'a mut Option<Pending>,
+    /// The highest revision that the session's replies depend on.
+    pub(crate) depends_on: &'a mut Revision,
+    /// Whether other trees of the session may hold locks.
+    pub(crate) has_other_trees: bool,
+}
+
+impl Work<'_> {
+    /// What the transaction sees under a key: its own write, or what is committed; `None` for a
+    /// key that is missing or deleted.
+    pub(crate) fn read(&mut self, key: &[u8], for_update: bool) -> Step<Option<Record>> {
+        if for_update {
+            self.refuse_if_readonly()?;
+            self.lock_key(key, Mode::Exclusive)?;
+            self.tree.note_shown(key);
+            self.check_first_updater(key)?;
+        }
+        if let Some(own) = self.tree.own(key) {
+            return Ok(Some(own.clone()).filter(|record| !record.is_tombstone()));
+        }
+        let found = match self.view() {
+            Some(revision) if !for_update => self.shared.seen_at(key, revision)?,
+            _ => {
+                self.lock_key(key, Mode::Shared)?;
+                self.tree.note_shown(key);
+                self.newest(key)
+            }
+        };
+        Ok(found.filter(|record| !record.is_tombstone()))
+    }
+
+    /// The read view of a transaction that reads without locks.
+    fn view(&self) -> Option<Revision> {
+        self.tree.view.map(|view| view.revision)
+    }
+
+    /// What is committed under a key; to be shown, so the reply depends on it.
+    pub(crate) fn newest(&mut self, key: &[u8]) -> Option<Record> {
+        let newest = self.shared.newest(key);
+        if let Some(record) = &newest {
+            *self.depends_on = record.revision().max(*self.depends_on);
+        }
+        newest
+    }
+
+    /// Does a write command.
+    pub(crate) fn write(&mut self, key: &[u8], write: &mut Write) -> Step<Written> {
+        self.refuse_if_readonly()?;
+        self.lock_key(key, Mode::Exclusive)?;
+        self.check_first_updater(key)?;
+        let newest = if write.shows_state() {
+            self.tree.note_shown(key);
+            self.newest(key)
+        } else {
+            None
+        };
+        let current = Current::new(self.tree.own(key), newest.as_ref());
+        let (written, record) = write.decide(key, current)?;
+        if let Some(record) = record {
+            self.check_write_set(key, &record)?;
+            self.tree.note_write(key, record);
+        }
+        Ok(written)
+    }
+
+    fn refuse_if_readonly(&self) -> Result<(), Error> {
+        match self.tree.isolation {
+            Isolation::Readonly => Err(Error::ReadOnly),
+            Isolation::Serializable | Isolation::Snapshot => Ok(()),
+        }
+    }
+
+    /// Snapshot isolation's rule: whoever updates a key first after the read view wins.
+    fn check_first_updater(&mut self, key: &[u8]) -> Step<()> {
+        let Some(view) = self.view() else { return Ok(()) };
+        let newest = self.shared.newest(key).map_or(Revision(0), |record| record.revision());
+        if newest <= view {
+            return Ok(());
+        }
+        *self.depends_on = newest.max(*self.depends_on);
+        let txn = self.tree.innermost().txn;
+        self.shared.abort(self.tree, AbortReason::Conflict);
+        Err(Error::Conflict { txn, key: key.into(), revision: newest, view }.into())
+    }
+
+    fn check_write_set(&self, key: &[u8], record: &Record) -> Result<(), Error> {
+        let max = self.shared.options.write_set_bytes_max;
+        let replaced = self.tree.own(key).map_or(0, Record::memory_bytes);
+        if self.tree.write_set_bytes() - replaced + record.memory_bytes() > max {
+            return Err(Error::Limit { limit: Limit::WriteSet, max });
+        }
+        Ok(())
+    }
+
+    // ---- Locks.
+
+    /// Has the key locked at least in this mode when it returns well.
+    pub(crate) fn lock_key(&mut self, key: &[u8], mode: Mode) -> Step<()> {
+        self.settle()?;
+        let (key, hash, shard) = match self.tree.touched.get_key_value(key) {
+            Some((_, held)) if held.mode >= mode => return Ok(()),
+            Some((key, held)) => (key.clone(), held.hash, held.shard),
+            None if mode == Mode::Shared && self.tree.range_covers(key) => return Ok(()),
+            None => {
+                self.check_lock_count()?;
+                let hash = self.shared.shards.placement.hash(key);
+                (Key::from(key), hash, self.shared.shards.placement.shard(hash))
+            }
+        };
+        let now = self.shared.clock().now();
+        let holder = Holder { owner: self.owner(), mode, since: now };
+        if self.shared.shards.write(shard).locks.try_acquire(hash, &key, holder) {
+            self.tree.note_lock(key, hash, shard, mode);
+            return Ok(());
+        }
+        self.queue_for(Target::Key { key, hash, shard }, mode)
+    }
+
+    /// Has the interval locked when it returns well.
+    pub(crate) fn lock_range(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
+        self.settle()?;
+        if interval.is_empty() || self.tree.ranges.iter().any(|held| held.covers(interval)) {
+            return Ok(());
+        }
+        self.check_lock_count()?;
+        self.queue_for(Target::Range(interval.clone()), mode)
+    }
+
+    fn check_lock_count(&self) -> Result<(), Error> {
+        let max = self.shared.options.locks_max;
+        if self.tree.lock_count() >= max {
+            return Err(Error::Limit { limit: Limit::Locks, max });
+        }
+        Ok(())
+    }
+
+    fn owner(&self) -> Owner {
+        let txn = self.tree.innermost().txn;
+        Owner { tree: self.tree.id, session: self.session, txn }
+    }
+
+    /// Notes what an earlier wait came to. Pauses again if it goes on.
+    fn settle(&mut self) -> Step<()> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        debug_assert_eq!(pending.tree, self.tree.id);
+        match pending.wait.cell.outcome() {
+            None => {
+                let wait = pending.wait.clone();
+                *self.pending = Some(pending);
+                Err(Pause::Lock(wait))
+            }
+            Some(Outcome::Granted) => {
+                self.note(pending.target, pending.mode);
+                Ok(())
+            }
+            Some(Outcome::TimedOut(blocker)) => {
+                let waited = pending.wait_max.unwrap_or_default();
+                Err(timeout(&pending.target, blocker, waited).into())
+            }
+        }
+    }
+
+    fn note(&mut self, target: Target, mode: Mode) {
+        match target {
+            Target::Key { key, hash, shard } => self.tree.note_lock(key, hash, shard, mode),
+            Target::Range(interval) => self.tree.ranges.push(interval),
+        }
+    }
+
+    fn queue_for(&mut self, target: Target, mode: Mode) -> Step<()> {
+        let wait_max = self.tree.innermost().lock_wait_max;
+        let ask = Ask {
+            owner: self.owner(),
+            target: target.clone(),
+            mode,
+            session_holds_locks: self.has_other_trees || self.tree.has_locks(),
+            wait_max,
+            now: self.shared.clock().now(),
+        };
+        match self.shared.waits.acquire(&self.shared.shards, ask) {
+            Ok(None) => {
+                self.note(target, mode);
+                Ok(())
+            }
+            Ok(Some(wait)) => {
+                let tree = self.tree.id;
+                let pause = Pause::Lock(wait.clone());
+                *self.pending = Some(Pending { tree, wait, target, mode, wait_max });
+                Err(pause)
+            }
+            Err(Refusal::Busy(own)) => {
+                Err(Error::OwnLock { target: shown(&target), txn: own.txn }.into())
+            }
+            Err(Refusal::WouldWait(blocker)) => {
+                Err(timeout(&target, Some(blocker), Duration::ZERO).into())
+            }
+            Err(Refusal::Deadlock(blocker, its_wait)) => {
+                let txn: TxnId = self.tree.innermost().txn;
+                self.shared.abort(self.tree, AbortReason::Deadlock);
+                Err(Error::Deadlock {
+                    txn,
+                    target: shown(&target),
+                    holder: holder_of(blocker),
+                    holder_waits_for: its_wait.as_ref().map(shown),
+                }
+                .into())
+            }
+        }
+    }
+
+    // ---- Scans.
+
+    /// Locks what a scan of the interval examines: all of it, or, with a limit, up to the last row
+    /// that is returned. Repeats until the rows below the lock's end are those it was set for.
+    pub(crate) fn lock_scan(&mut self, interval: &Interval, limit: Option<u64>) -> Step<()> {
+        loop {
+            self.settle()?;
+            let examined = match limit {
+                None => interval.clone(),
+                Some(0) => return Ok(()),
+                Some(limit) => match self.nth_key(interval, limit) {
+                    Some(last) => interval.clone().up_to(&last),
+                    None => interval.clone(),
+                },
+            };
+            if examined.is_empty() || self.tree.ranges.iter().any(|held| held.covers(&examined)) {
+                return Ok(());
+            }
+            self.lock_range(&examined, Mode::Shared)?;
+        }
+    }
+
+    /// The key of the n-th row of the interval, as it is now: committed, with own writes over it.
+    fn nth_key(&self, interval: &Interval, nth: u64) -> Option<Key> {
+        let shards = &self.shared.shards;
+        let mut merge = Merge::new(shards, interval, Revision::NEWEST, Some(nth));
+        let mut own = self.tree.writes_in(interval).peekable();
+        let mut committed = merge.next(shards);
+        let mut rows = 0;
+        loop {
+            let own_is_next = match (own.peek(), &committed) {
+                (None, None) => return None,
+                (Some((key, _)), Some(hit)) => ***key <= *hit.key(),
+                (own, _) => own.is_some(),
+            };
+            let key = if own_is_next {
+                let (key, write) = own.next()?;
+                if committed.as_ref().is_some_and(|hit| *hit.key() == **key) {
+                    committed = merge.next(shards);
+                }
+                if write.record.is_tombstone() {
+                    continue;
+                }
+                key.clone()
+            } else {
+                let key = Key::from(committed.as_ref().map(Hit::key)?);
+                committed = merge.next(shards);
+                key
+            };
+            rows += 1;
+            if rows == nth {
+                return Some(key);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// What a view sees under a key. The version it would show may have been dropped.
+    pub(crate) fn seen_at(&self, key: &[u8], revision: Revision) -> Result<Option<Record>, Error> {
+        let hash = self.shards.placement.hash(key);
+        let shard = self.shards.read(self.shards.placement.shard(hash));
+        match shard.seen_at(hash, key, revision) {
+            Seen::Record(record) => Ok(Some(record.clone())),
+            Seen::Nothing => Ok(None),
+            Seen::Pruned => Err(Error::Pruned(key.into())),
+        }
+    }
+
+    /// The newest committed version of a key, which may be a delete.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<Record> {
+        let hash = self.shards.placement.hash(key);
+        let shard = self.shards.read(self.shards.placement.shard(hash));
+        shard.newest(hash, key).cloned()
+    }
+}
+
+fn timeout(target: &Target, blocker: Option<Owner>, waited: Duration) -> Error {
+    Error::LockTimeout { target: shown(target), holder: blocker.map(holder_of), waited }
+}
+
+/// A lock's target, for people.
+pub(crate) fn shown(target: &Target) -> LockTarget {
+    match target {
+        Target::Key { key, .. } => LockTarget::Key((**key).into()),
+        Target::Range(interval) => LockTarget::Range(interval.clone()),
+    }
+}
+
+/// A lock's owner, for people.
+pub(crate) fn holder_of(owner: Owner) -> ErrorHolder {
+    ErrorHolder { session: owner.session, txn: owner.txn }
+}
