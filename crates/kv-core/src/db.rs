@@ -189,6 +189,17 @@ impl Database {
         Ok(())
     }
 
+    /// Fetches a value that an operation asked for. Blocks for as long as the fetcher does.
+    ///
+    /// # Errors
+    ///
+    /// What the fetcher answers; the operation that needs the value has failed then.
+    pub fn fetch(&self, fetch: &Fetch) -> Result<(), Error> {
+        let value = self.shared.options.fetcher.fetch(fetch)?;
+        self.supply(fetch, &value);
+        Ok(())
+    }
+
     /// Hands over a value that an operation asked for.
     pub fn supply(&self, fetch: &Fetch, value: &[u8]) {
         self.shared.exchange(&fetch.key, fetch.version, |record| {

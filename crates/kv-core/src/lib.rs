@@ -1,6 +1,7 @@
 //! The engine: a sharded, versioned, transactional key-value store in memory.
 pub mod clock;
 mod db;
+pub mod embed;
 pub mod error;
 mod key;
 pub mod limits;
@@ -9,16 +10,18 @@ mod mvcc;
 mod options;
 mod step;
 mod store;
+mod timer;
 mod txn;
 pub mod types;
 mod value;
 
 pub use db::{Database, Stats};
-pub use error::Error;
+pub use embed::{AsyncTransaction, Transaction};
+pub use error::{AbortReason, Error, Holder, LockInfo, LockTarget};
 pub use lock::Mode;
 pub use lock::wait::LockWait;
 pub use options::Builder;
-pub use step::{Fetch, Pause, Step};
+pub use step::{Fetch, Fetcher, Pause, Step};
 pub use store::record::Place;
 pub use store::shard::ShardStats;
 pub use txn::scan::{Row, Scan, ScanOptions};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::db::Database;
 use crate::limits;
+use crate::step::{Fetcher, NothingElsewhere};
 
 /// Sets up a [`Database`]. Made by [`Database::builder`].
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) transactions_max: usize,
     pub(crate) shards: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) fetcher: Arc<dyn Fetcher>,
 }
 
 impl Default for Builder {
@@ -46,6 +48,7 @@ impl Default for Builder {
                 transactions_max: limits::TRANSACTIONS_MAX,
                 shards: limits::SHARDS,
                 clock: Arc::new(SystemClock),
+                fetcher: Arc::new(NothingElsewhere),
             },
         }
     }
@@ -116,6 +119,12 @@ impl Builder {
     /// The clock. Default [`SystemClock`]; tests pass one that they move by hand.
     pub fn clock(&mut self, clock: Arc<dyn Clock>) -> &mut Builder {
         self.options.clock = clock;
+        self
+    }
+
+    /// Where values come from that are not in memory. Default: all of them are.
+    pub fn fetcher(&mut self, fetcher: Arc<dyn Fetcher>) -> &mut Builder {
+        self.options.fetcher = fetcher;
         self
     }
 }

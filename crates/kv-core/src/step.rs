@@ -2,8 +2,10 @@
 //!
 //! The engine never blocks and never reads a file. An operation that cannot go on returns a
 //! [`Pause`] through the `?` of every caller; whoever drives it blocks or awaits, fetches, and
-//! calls the same operation again, which finds what it lacked. [`block_on_step`] and
-//! [`drive_step`] are the two drivers for those who have nothing else to do meanwhile.
+//! calls the same operation again, which finds what it lacked. [`crate::embed`] has two drivers for
+//! those who have nothing else to do meanwhile; a server has its own.
+
+use std::fmt;
 
 use crate::error::Error;
 use crate::lock::wait::LockWait;
@@ -45,7 +47,7 @@ pub struct Fetch {
 }
 
 /// Brings values that are elsewhere: the log and the snapshot, in a store that has them.
-pub trait Fetcher {
+pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
     /// The value's bytes.
     ///
     /// # Errors
@@ -57,7 +59,7 @@ pub trait Fetcher {
 
 /// A store all of whose values are in memory.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NothingElsewhere;
+pub(crate) struct NothingElsewhere;
 
 impl Fetcher for NothingElsewhere {
     fn fetch(&self, fetch: &Fetch) -> Result<Vec<u8>, Error> {

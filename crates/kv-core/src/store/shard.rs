@@ -52,6 +52,7 @@ pub(crate) struct ShardState {
     /// Slots that kept more versions than the history asks for, to be looked at again.
     untrimmed: VecDeque<u32>,
     live_keys: usize,
+    superseded_records: usize,
     record_bytes: usize,
 }
 
@@ -244,6 +245,7 @@ impl ShardState {
             });
             slot.older = list + 1;
         }
+        self.superseded_records += 1;
         self.older[slot.older as usize - 1].push_back(Superseded { record: superseded, at });
         number
     }
@@ -274,6 +276,7 @@ impl ShardState {
         let Some(list) = slot.older.checked_sub(1) else { return };
         let older = &mut self.older[list as usize];
         let mut superfluous = (older.len() + 1).saturating_sub(retention.versions);
+        let kept_before = older.len();
         let mut dropped_bytes = 0;
         while superfluous > 0
             && older.front().is_some_and(|old| retention.horizon.has_passed(old.at))
@@ -292,6 +295,7 @@ impl ShardState {
                 superfluous -= 1;
             }
         }
+        self.superseded_records -= kept_before - older.len();
         self.record_bytes -= dropped_bytes;
         if superfluous > 0 && !slot.is_queued {
             slot.is_queued = true;
@@ -369,6 +373,11 @@ impl ShardState {
             let counted = (self.live_keys, self.record_bytes);
             return Some(format!("{:?} keys and bytes, {counted:?} counted", (live, bytes)));
         }
+        let superseded = self.older.iter().map(VecDeque::len).sum::<usize>();
+        if superseded != self.superseded_records {
+            let counted = self.superseded_records;
+            return Some(format!("{superseded} older versions, {counted} counted"));
+        }
         let (slots, ordered) = (self.slots.0.len(), self.order.len());
         if slots != self.index.len() || slots != ordered {
             return Some(format!("{slots} keys, {} hashed, {ordered} ordered", self.index.len()));
@@ -378,6 +387,6 @@ impl ShardState {
 
     /// How many versions are kept, deletes included.
     pub(crate) fn version_count(&self) -> usize {
-        self.slots.0.len() + self.older.iter().map(VecDeque::len).sum::<usize>()
+        self.slots.0.len() + self.superseded_records
     }
 }

@@ -138,14 +138,15 @@ impl Scan {
         Ok(Some(row))
     }
 
-    /// Counts the remaining rows without looking at their values.
+    /// Counts up to `rows_max` of the remaining rows without looking at their values. Fewer means
+    /// that there are no more.
     ///
     /// # Errors
     ///
     /// As [`Scan::next_row`].
-    pub fn count_rows(&mut self) -> Step<u64> {
+    pub fn count_rows(&mut self, rows_max: u64) -> Step<u64> {
         let mut rows = 0;
-        while self.next_without_value()?.is_some() {
+        while rows < rows_max && self.next_without_value()?.is_some() {
             rows += 1;
         }
         Ok(rows)

@@ -126,6 +126,11 @@ impl Session {
         !self.roots.is_empty()
     }
 
+    /// Whether any transaction is open that is not aborted.
+    pub fn has_live_transactions(&self) -> bool {
+        self.trees.values().any(|tree| tree.aborted.is_none())
+    }
+
     /// Whether the transaction that a command naming `txn` would run in is aborted; none if there
     /// is no such transaction.
     pub fn is_aborted(&self, txn: Option<TxnId>) -> Option<bool> {

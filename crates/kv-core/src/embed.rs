@@ -1,0 +1,417 @@
+//! The store as a library: closures that run in a transaction, blocking or async.
+//!
+//! [`Database::update`] begins a SERIALIZABLE transaction, runs the closure, commits if it answers
+//! `Ok` and rolls back if it answers `Err` or panics. When the transaction was aborted by a
+//! deadlock, a conflict or a lock that took too long, it is rolled back and the closure **runs
+//! again**, up to [`ATTEMPTS_MAX`] times, so it should have no effects but those on the store.
+//! [`Database::view`] does the same with a READONLY one, which never waits and never runs twice.
+//!
+//! The async forms are the same with `_async`; they need no particular runtime.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crate::db::Database;
+use crate::error::Error;
+use crate::step::{Pause, Step};
+use crate::timer::SettledOrLate;
+use crate::txn::scan::{Row, ScanOptions};
+use crate::txn::session::{BeginOptions, Parent, Session};
+use crate::types::{Condition, Isolation, Revision, ValueKind, Version};
+use crate::value::{Meta, Value};
+
+/// How often a closure is tried before its retryable error is given to the caller.
+pub const ATTEMPTS_MAX: u32 = 100;
+const BACK_OFF_FIRST: Duration = Duration::from_micros(50);
+const BACK_OFF_DOUBLINGS_MAX: u32 = 9;
+
+/// A transaction that blocks the thread when it has to wait. Dropped without
+/// [`commit`](Transaction::commit), it is rolled back.
+#[derive(Debug)]
+pub struct Transaction {
+    session: Session,
+}
+
+/// A transaction that awaits when it has to wait. Dropped without
+/// [`commit`](AsyncTransaction::commit), it is rolled back.
+#[derive(Debug)]
+pub struct AsyncTransaction {
+    session: Session,
+}
+
+/// Defines each operation once for both kinds of transaction.
+macro_rules! operations {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $output:ty = $session:ident => $step:expr;)*) => {
+        /// # Errors
+        ///
+        /// Every operation may answer [`Error::LockTimeout`], [`Error::OwnLock`] or
+        /// [`Error::Limit`], which leave the transaction open; or [`Error::Deadlock`],
+        /// [`Error::Conflict`] and [`Error::Aborted`], after which nothing of it is kept.
+        impl Transaction {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// See [the list for all](Transaction#errors).
+            pub fn $name(&mut self, $($arg: $type),*) -> Result<$output, Error> {
+                block(&mut self.session, |$session| $step)
+            })*
+        }
+
+        /// # Errors
+        ///
+        /// As those of [`Transaction`](Transaction#errors).
+        impl AsyncTransaction {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// See [the list for all](Transaction#errors).
+            pub async fn $name(&mut self, $($arg: $type),*) -> Result<$output, Error> {
+                drive(&mut self.session, |$session| $step).await
+            })*
+        }
+    };
+}
+
+operations! {
+    /// The value of a key.
+    fn get(key: &[u8]) -> Option<Value> = session => session.get(None, key);
+    /// The value of a key that is about to be written: locks it exclusively at once, so that two
+    /// transactions that do the same queue up instead of deadlocking.
+    fn get_for_update(key: &[u8]) -> Option<Value> = session => session.get_for_update(None, key);
+    /// Whether a key is there.
+    fn exists(key: &[u8]) -> bool = session => session.exists(None, key);
+    /// Version, revision, size and time of a key.
+    fn meta(key: &[u8]) -> Option<Meta> = session => session.meta(None, key);
+    /// Stores bytes.
+    fn put(key: &[u8], value: &[u8]) -> () =
+        session => session.put(None, key, value, ValueKind::Text, None);
+    /// Stores a value of a kind, if a condition is met.
+    fn put_if(key: &[u8], value: &[u8], kind: ValueKind, condition: Condition) -> () =
+        session => session.put(None, key, value, kind, Some(condition));
+    /// Deletes a key; false if there was nothing to delete.
+    fn delete(key: &[u8]) -> bool = session => session.delete(None, key, None);
+    /// Deletes a key if it has this version.
+    fn delete_if(key: &[u8], version: Version) -> bool =
+        session => session.delete(None, key, Some(version));
+    /// Adds to the integer under a key; a missing key counts as 0. Answers the sum.
+    fn add(key: &[u8], by: i64) -> i64 = session => session.add(None, key, by);
+    /// Rows in key order.
+    fn scan(options: &ScanOptions) -> Vec<Row> = session => rows(session, options);
+}
+
+fn rows(session: &mut Session, options: &ScanOptions) -> Step<Vec<Row>> {
+    let mut scan = session.scan(None, options)?;
+    let mut rows = Vec::new();
+    while let Some(row) = scan.next_row()? {
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+impl Transaction {
+    /// Runs a closure in a transaction nested in this one: what it did is kept if it answers `Ok`,
+    /// and undone, alone, if it answers `Err`.
+    ///
+    /// # Errors
+    ///
+    /// What the closure answers, or [`Error::Limit`] if the nesting is too deep.
+    pub fn nested<T, E: From<Error>>(
+        &mut self,
+        run: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let child = self.session.begin(nested())?;
+        let result = run(self);
+        end_child(&mut self.session, child, result)
+    }
+
+    /// Commits. The revision is that of the commit, or of the session's last one if this changed
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aborted`]: nothing of the transaction is kept.
+    pub fn commit(mut self) -> Result<Revision, Error> {
+        commit(&mut self.session)
+    }
+
+    /// Rolls back, as dropping does.
+    pub fn rollback(self) {}
+}
+
+impl AsyncTransaction {
+    /// Runs an async closure in a transaction nested in this one, as [`Transaction::nested`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::nested`].
+    pub async fn nested<T, E: From<Error>>(
+        &mut self,
+        run: impl AsyncFnOnce(&mut AsyncTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let child = self.session.begin(nested())?;
+        let result = run(self).await;
+        end_child(&mut self.session, child, result)
+    }
+
+    /// Commits, as [`Transaction::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aborted`]: nothing of the transaction is kept.
+    pub fn commit(mut self) -> Result<Revision, Error> {
+        commit(&mut self.session)
+    }
+
+    /// Rolls back, as dropping does.
+    pub fn rollback(self) {}
+}
+
+fn nested() -> BeginOptions {
+    BeginOptions { parent: Parent::Current, ..BeginOptions::default() }
+}
+
+fn end_child<T, E: From<Error>>(
+    session: &mut Session,
+    child: crate::types::TxnId,
+    result: Result<T, E>,
+) -> Result<T, E> {
+    match &result {
+        Ok(_) => session.commit(Some(child))?,
+        // An aborted tree stays as it is, so that its root's end finds it aborted.
+        Err(_) if session.is_aborted(Some(child)) == Some(true) => {}
+        Err(_) => session.rollback(Some(child))?,
+    }
+    result
+}
+
+fn commit(session: &mut Session) -> Result<Revision, Error> {
+    session.commit(None)?;
+    session.database().settle(session.depends_on());
+    Ok(session.last_commit())
+}
+
+impl Database {
+    /// Begins a transaction that blocks when it has to wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] if too many are open; [`Error::FutureRevision`] and
+    /// [`Error::AtNeedsReadonly`] for wrong options. A parent cannot be named here.
+    pub fn begin(&self, options: BeginOptions) -> Result<Transaction, Error> {
+        Ok(Transaction { session: self.begin_session(options)? })
+    }
+
+    /// Begins a transaction that awaits when it has to wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::begin`].
+    pub fn begin_async(&self, options: BeginOptions) -> Result<AsyncTransaction, Error> {
+        Ok(AsyncTransaction { session: self.begin_session(options)? })
+    }
+
+    fn begin_session(&self, options: BeginOptions) -> Result<Session, Error> {
+        let mut session = self.session();
+        session.begin(options)?;
+        Ok(session)
+    }
+
+    /// Runs a closure in a SERIALIZABLE transaction and commits it. See [the module](self) for
+    /// when it runs again.
+    ///
+    /// ```
+    /// # let db = kv_core::Database::builder().open();
+    /// let total = db.update(|txn| {
+    ///     txn.put(b"greeting", b"hello")?;
+    ///     txn.add(b"visits", 1)
+    /// })?;
+    /// assert_eq!(total, 1);
+    /// # Ok::<(), kv_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the closure answers; the last retryable error after [`ATTEMPTS_MAX`] attempts.
+    pub fn update<T, E: From<Error>>(
+        &self,
+        mut run: impl FnMut(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut txn = self.begin(BeginOptions::default())?;
+            let result = run(&mut txn);
+            match self.end_attempt(&mut txn.session, result, attempt) {
+                ControlFlow::Break(result) => return result,
+                ControlFlow::Continue(pause) => {
+                    drop(txn);
+                    std::thread::sleep(pause);
+                }
+            }
+        }
+    }
+
+    /// Runs a closure in a READONLY transaction: one consistent state, never a wait.
+    ///
+    /// # Errors
+    ///
+    /// What the closure answers.
+    pub fn view<T, E: From<Error>>(
+        &self,
+        run: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        run(&mut self.begin(readonly())?)
+    }
+
+    /// Runs an async closure in a SERIALIZABLE transaction and commits it, as
+    /// [`Database::update`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::update`].
+    pub async fn update_async<T, E: From<Error>>(
+        &self,
+        mut run: impl AsyncFnMut(&mut AsyncTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut txn = self.begin_async(BeginOptions::default())?;
+            let result = run(&mut txn).await;
+            match self.end_attempt(&mut txn.session, result, attempt) {
+                ControlFlow::Break(result) => return result,
+                ControlFlow::Continue(pause) => {
+                    drop(txn);
+                    crate::timer::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Runs an async closure in a READONLY transaction, as [`Database::view`].
+    ///
+    /// # Errors
+    ///
+    /// What the closure answers.
+    pub async fn view_async<T, E: From<Error>>(
+        &self,
+        run: impl AsyncFnOnce(&mut AsyncTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        run(&mut self.begin_async(readonly())?).await
+    }
+
+    /// Commits what went well; says how long to pause before another attempt of what did not.
+    fn end_attempt<T, E: From<Error>>(
+        &self,
+        session: &mut Session,
+        result: Result<T, E>,
+        attempt: u32,
+    ) -> ControlFlow<Result<T, E>, Duration> {
+        let is_aborted = session.is_aborted(None) == Some(true);
+        match result {
+            Ok(_) if is_aborted && attempt < ATTEMPTS_MAX => {}
+            Err(_) if is_aborted && attempt < ATTEMPTS_MAX => {}
+            Ok(done) => return ControlFlow::Break(commit(session).map(|_| done).map_err(E::from)),
+            Err(error) => return ControlFlow::Break(Err(error)),
+        }
+        ControlFlow::Continue(back_off(attempt))
+    }
+
+    // ---- Single commands: each a transaction of its own.
+
+    /// The newest value of a key. Never waits for a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyKey`] or [`Error::TooBig`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, Error> {
+        self.shared.check_key(key)?;
+        loop {
+            match self.shared.read_single(key, Revision(0)) {
+                Ok(value) => return Ok(value),
+                Err(Pause::Failed(error)) => return Err(*error),
+                Err(Pause::Fetch(fetch)) => self.fetch(&fetch)?,
+                Err(Pause::Lock(wait)) => wait.block(),
+            }
+        }
+    }
+
+    /// Stores bytes; answers the commit's revision.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyKey`], [`Error::TooBig`] or [`Error::LockTimeout`]; nothing is stored then.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Revision, Error> {
+        let mut session = self.session();
+        block(&mut session, |session| session.put(None, key, value, ValueKind::Text, None))?;
+        self.settle(session.depends_on());
+        Ok(session.last_commit())
+    }
+
+    /// Deletes a key; false if there was nothing to delete.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::put`].
+    pub fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+        let mut session = self.session();
+        let deleted = block(&mut session, |session| session.delete(None, key, None))?;
+        self.settle(session.depends_on());
+        Ok(deleted)
+    }
+}
+
+fn readonly() -> BeginOptions {
+    BeginOptions { isolation: Some(Isolation::Readonly), ..BeginOptions::default() }
+}
+
+/// Calls an operation until it has a result, blocking in between.
+pub(crate) fn block<T>(
+    session: &mut Session,
+    mut operation: impl FnMut(&mut Session) -> Step<T>,
+) -> Result<T, Error> {
+    loop {
+        match operation(session) {
+            Ok(result) => return Ok(result),
+            Err(Pause::Failed(error)) => return Err(*error),
+            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
+            Err(Pause::Lock(wait)) => {
+                wait.block();
+                if !wait.is_settled() {
+                    session.expire();
+                }
+            }
+        }
+    }
+}
+
+/// Calls an operation until it has a result, awaiting in between.
+async fn drive<T>(
+    session: &mut Session,
+    mut operation: impl FnMut(&mut Session) -> Step<T>,
+) -> Result<T, Error> {
+    loop {
+        match operation(session) {
+            Ok(result) => return Ok(result),
+            Err(Pause::Failed(error)) => return Err(*error),
+            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
+            Err(Pause::Lock(wait)) => {
+                SettledOrLate::new(wait.clone()).await;
+                if !wait.is_settled() {
+                    session.expire();
+                }
+            }
+        }
+    }
+}
+
+/// A pause that doubles with each attempt, of random length, so that two that met do not meet
+/// again.
+fn back_off(attempt: u32) -> Duration {
+    let longest = BACK_OFF_FIRST * 2u32.pow(attempt.min(BACK_OFF_DOUBLINGS_MAX));
+    let random = RandomState::new().build_hasher().finish();
+    longest.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
+}

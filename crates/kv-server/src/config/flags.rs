@@ -1,0 +1,243 @@
+//! The flags: each setting's name, its default, how its value is read, and the help on it.
+//!
+//! This is the one list of settings. The environment and the file have none of their own: what they
+//! say is read as the flag of the same name would be, so the three cannot differ. Values are
+//! checked one by one here; how they fit together is checked in [`crate::config`].
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use kv_protocol::units::{DurationText, SizeText};
+
+use super::value::{Endpoint, History, LogFormat, LogLevel};
+use super::value::{command_name, duration, positive_duration, size, whole};
+use crate::limits;
+
+/// What stands before the flags in `--help`.
+const ABOUT: &str = "\
+A transactional key-value server that can be talked to from netcat.
+
+Every setting below is a flag, an environment variable and a key of the file given by --config.
+--lock-timeout is also KV_LOCK_TIMEOUT, and in the file: lock-timeout = \"5s\". A flag wins over the
+environment, the environment over the file, the file over the default. An empty variable counts as
+not set. Sizes read 64kb, 512mb, 2gb (1kb is 1024 bytes), durations 250ms, 5s, 1m, 1h, 30d.";
+
+/// What stands after the flags in `--help`.
+const EXAMPLES: &str = "\
+Examples:
+  kv-server --in-memory
+      Serve on 127.0.0.1:7878; then talk to it: nc 127.0.0.1 7878
+  kv-server --in-memory --listen 127.0.0.1:0
+      Serve on any free port, and print which
+  kv-server --in-memory --listen 127.0.0.1:7878 --listen unix:/run/kv/kv.sock
+      Serve on a port and on a socket file
+  kv-server --config /etc/kv.toml --log-level debug
+      Take the settings from a file, but for one
+  KV_LOCK_TIMEOUT=250ms kv-server --in-memory
+      Give up sooner when a key is held by another transaction
+
+Signals: SIGTERM or SIGINT drains and stops, a second one stops at once; SIGHUP changes nothing.
+Exit codes: 0 after a drain, 1 for a fault, 2 for wrong usage.";
+
+/// The command line, with every setting at its default where it says nothing.
+#[derive(Debug, Parser)]
+#[command(name = "kv-server", version, about = "A transactional key-value server.")]
+#[command(long_about = ABOUT, after_long_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Flags {
+    /// A TOML file with settings; its keys are the flags' names
+    ///
+    /// An unknown key or a bad value is refused, with file and line.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) network: Network,
+    #[command(flatten)]
+    pub(super) data: Data,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
+    #[command(flatten)]
+    pub(super) process: Process,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Network")]
+pub(super) struct Network {
+    /// Where to serve: IP:PORT or unix:PATH; repeatable
+    ///
+    /// Port 0 is any free port. There are no passwords yet: whoever reaches the address may do
+    /// everything. Change it to let other machines or containers in (0.0.0.0:7878), or to a socket
+    /// file, which only its owner may open (its mode is 0600).
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    #[arg(default_value = limits::LISTEN_DEFAULT)]
+    pub(super) listen: Vec<Endpoint>,
+
+    /// Connections at most, on all addresses together
+    ///
+    /// One too many is answered ERR LIMIT and closed. It needs a file descriptor each, and 32 more
+    /// for the server itself: raise `ulimit -n` first when more clients are expected. Without this
+    /// setting, a low `ulimit -n` lowers the default, with a warning.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::CONNECTIONS_CEILING }>)]
+    #[arg(default_value_t = limits::CONNECTIONS_DEFAULT)]
+    pub(super) max_connections: usize,
+
+    /// Commands to refuse, separated by commas
+    ///
+    /// They are answered as if they did not exist. Change it to keep clients from commands that
+    /// they have no business with, such as SHOWALL or LOCKS.
+    #[arg(long, value_name = "COMMAND", value_delimiter = ',', value_parser = command_name)]
+    pub(super) disable: Vec<&'static str>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub(super) struct Data {
+    /// Keep all data in memory only
+    ///
+    /// Today this is the only way there is: data is gone when the server stops. Say it, and the
+    /// warning at the start goes away.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value_t = false, default_missing_value = "true")]
+    pub(super) in_memory: bool,
+
+    /// Versions kept of each key, or all
+    ///
+    /// 1 keeps only the newest and needs the least memory. Raise it when GET … VERSION and HISTORY
+    /// have to reach further back. What an open read view needs is kept besides.
+    #[arg(long, value_name = "N|all", default_value_t = History::Newest(HISTORY))]
+    pub(super) history: History,
+
+    /// Parts that the store is divided into, 1 to 1024
+    ///
+    /// Each part has a latch of its own. Raise it to about twice the cores when many threads
+    /// write; lower it when most work is scans.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::SHARDS_MAX }>)]
+    #[arg(default_value_t = limits::SHARDS_DEFAULT)]
+    pub(super) shards: usize,
+}
+
+/// The default of `--history` in the type that the engine wants.
+const HISTORY: std::num::NonZeroU32 = match std::num::NonZeroU32::new(limits::HISTORY_DEFAULT) {
+    Some(versions) => versions,
+    None => panic!("the default history keeps at least one version"),
+};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Waiting and ages (durations)")]
+pub(super) struct Waiting {
+    /// How long a command waits for a lock
+    ///
+    /// Then it answers TIMEOUT and its transaction stays open. BEGIN … WAIT sets it for one
+    /// transaction. Lower it when clients would rather retry than wait; raise it when long
+    /// transactions are normal. Deadlocks are found at once, whatever it is.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(default_value_t = DurationText(limits::LOCK_TIMEOUT_DEFAULT))]
+    pub(super) lock_timeout: DurationText,
+
+    /// How long a session with open transactions may send nothing
+    ///
+    /// Then they are aborted, so that a client that hangs does not hold its locks for ever. Raise
+    /// it when people hold transactions open by hand.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(default_value_t = DurationText(limits::IDLE_TRANSACTION_TIMEOUT_DEFAULT))]
+    pub(super) idle_transaction_timeout: DurationText,
+
+    /// How old a read view may become
+    ///
+    /// Older SNAPSHOT and READONLY transactions are aborted, because every version they might still
+    /// read has to be kept. Lower it when memory grows under long readers.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(default_value_t = DurationText(limits::VIEW_AGE_DEFAULT))]
+    pub(super) max_view_age: DurationText,
+
+    /// How long a stop waits for running commands
+    ///
+    /// Keep it below the time after which your service manager kills (often 10 to 90 s). 0
+    /// does not wait.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(default_value_t = DurationText(limits::DRAIN_TIMEOUT_DEFAULT))]
+    pub(super) drain_timeout: DurationText,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Bounds on requests and transactions")]
+pub(super) struct Bounds {
+    /// Bytes in a key, at most (and never more than 64kb)
+    ///
+    /// Lower it to catch clients that use whole documents as keys.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::KEY_BYTES_CEILING }>)]
+    #[arg(default_value_t = SizeText(limits::KEY_BYTES_DEFAULT))]
+    pub(super) max_key: SizeText,
+
+    /// Bytes in a value, at most
+    ///
+    /// A bigger one answers TOOBIG. Raising it asks for a larger --max-line as well.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::VALUE_BYTES_CEILING }>)]
+    #[arg(default_value_t = SizeText(limits::VALUE_BYTES_DEFAULT))]
+    pub(super) max_value: SizeText,
+
+    /// Bytes in a request line, at most
+    ///
+    /// A longer one answers TOOBIG and closes the connection. At least twice --max-key and
+    /// --max-value, since a quote or a line's end takes two bytes when escaped; four times for
+    /// clients that write every byte as \xHH.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::LINE_BYTES_CEILING }>)]
+    #[arg(default_value_t = SizeText(limits::LINE_BYTES_DEFAULT))]
+    pub(super) max_line: SizeText,
+
+    /// Levels of nested transactions, at most
+    ///
+    /// Lower it to find clients that forget to COMMIT.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::NESTING_CEILING }>)]
+    #[arg(default_value_t = limits::NESTING_DEFAULT)]
+    pub(super) max_nesting: usize,
+
+    /// Bytes that one transaction may write
+    ///
+    /// They are held in memory until it ends. At least --max-key and --max-value together. Raise it
+    /// for bulk loads in one transaction.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::WRITE_SET_BYTES_CEILING }>)]
+    #[arg(default_value_t = SizeText(limits::WRITE_SET_BYTES_DEFAULT))]
+    pub(super) max_write_set: SizeText,
+
+    /// Locks that one transaction may hold
+    ///
+    /// Raise it when one transaction has to touch more keys.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::LOCKS_CEILING }>)]
+    #[arg(default_value_t = limits::LOCKS_DEFAULT)]
+    pub(super) max_locks: usize,
+
+    /// Open transactions of one session
+    ///
+    /// At most --max-transactions. Lower it to find clients that forget to COMMIT.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::TRANSACTIONS_CEILING }>)]
+    #[arg(default_value_t = limits::SESSION_TRANSACTIONS_DEFAULT)]
+    pub(super) max_session_transactions: usize,
+
+    /// Open transactions of the whole server
+    ///
+    /// Raise it together with --max-connections.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::TRANSACTIONS_CEILING }>)]
+    #[arg(default_value_t = limits::TRANSACTIONS_DEFAULT)]
+    pub(super) max_transactions: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct Process {
+    /// Worker threads [default: one a core]
+    ///
+    /// Lower it to leave cores to other programs on the same machine.
+    #[arg(long, value_name = "N", value_parser = whole::<1, { limits::THREADS_MAX }>)]
+    pub(super) threads: Option<usize>,
+
+    /// What is worth a line in the log, which is standard error
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub(super) log_level: LogLevel,
+
+    /// The form of log lines
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+}

@@ -1,0 +1,150 @@
+//! Every bound of the server in one place: its unit, its default, how far it may be moved, and why.
+//!
+//! The defaults that have a flag are what `--help` prints. The relations between them are asserted
+//! when the server is compiled; those between configured values are checked in
+//! [`crate::config`]. Bounds of the engine itself are not here: it has a `limits` of its own.
+
+use std::time::Duration;
+
+use kv_core::limits as engine;
+use kv_protocol::limits as wire;
+
+const KIB: u64 = wire::KIB as u64;
+const MIB: u64 = wire::MIB as u64;
+const GIB: u64 = 1024 * MIB;
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The port that a server without `--listen` serves on, on this machine only.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:7878";
+
+/// How many addresses one server listens on at most; each costs a descriptor of the reserve.
+pub const LISTENERS_MAX: usize = 8;
+
+/// Shards without `--shards`: enough that a few dozen threads seldom meet on one.
+pub const SHARDS_DEFAULT: usize = 16;
+/// Shards at most: a scan visits every shard, so thousands of them cost more than they give.
+pub const SHARDS_MAX: usize = engine::SHARDS_MAX;
+
+/// Versions kept for each key without `--history`.
+pub const HISTORY_DEFAULT: u32 = 10;
+
+/// Worker threads at most; more than cores only add switching, this merely stops a typing error.
+pub const THREADS_MAX: usize = 1024;
+
+/// Bytes in a key without `--max-key`.
+pub const KEY_BYTES_DEFAULT: u64 = wire::KEY_BYTES_MAX as u64;
+/// Bytes in a key that may be configured: the engine takes no longer ones.
+pub const KEY_BYTES_CEILING: u64 = engine::KEY_BYTES_MAX as u64;
+
+/// Bytes in a value without `--max-value`.
+pub const VALUE_BYTES_DEFAULT: u64 = wire::VALUE_BYTES_MAX as u64;
+/// Bytes in a value that may be configured: a reply holds one value whole.
+pub const VALUE_BYTES_CEILING: u64 = GIB;
+
+/// Bytes in a request line without `--max-line`.
+pub const LINE_BYTES_DEFAULT: u64 = wire::LINE_BYTES_MAX as u64;
+/// Bytes in a request line that may be configured: what one connection may make the server hold.
+pub const LINE_BYTES_CEILING: u64 = 4 * GIB;
+/// Bytes of a line kept for the command's name, its ids and its options.
+pub const LINE_BYTES_OVERHEAD: u64 = 4 * KIB;
+
+/// Nested transactions, counted from the outermost, without `--max-nesting`.
+pub const NESTING_DEFAULT: usize = 64;
+/// Nesting that may be configured: ending a transaction walks its whole depth.
+pub const NESTING_CEILING: usize = 1024;
+
+/// Bytes that one transaction may write without `--max-write-set`.
+pub const WRITE_SET_BYTES_DEFAULT: u64 = 256 * MIB;
+/// Bytes that one transaction may be configured to write.
+pub const WRITE_SET_BYTES_CEILING: u64 = 64 * GIB;
+
+/// Locks that one transaction may hold without `--max-locks`.
+pub const LOCKS_DEFAULT: usize = 1_000_000;
+/// Locks that one transaction may be configured to hold.
+pub const LOCKS_CEILING: usize = 100_000_000;
+
+/// Open transactions of one session without `--max-session-transactions`.
+pub const SESSION_TRANSACTIONS_DEFAULT: usize = 1_000;
+/// Open transactions of the whole server without `--max-transactions`.
+pub const TRANSACTIONS_DEFAULT: usize = 100_000;
+/// Open transactions, of a session or of the server, that may be configured.
+pub const TRANSACTIONS_CEILING: usize = 10_000_000;
+
+/// Connections without `--max-connections`.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+/// Connections that may be configured; the operating system's limit usually comes first.
+pub const CONNECTIONS_CEILING: usize = 1_000_000;
+/// File descriptors kept back from connections: standard streams, the runtime's own, listeners,
+/// and the refused clients that are being told why.
+pub const DESCRIPTORS_RESERVED: usize = 32;
+/// Refused connections that are held open for a moment, so that their client can read the reason.
+pub const REFUSALS_MAX: usize = 8;
+/// How long a refused connection is held open at most.
+pub const REFUSAL_LINGER: Duration = Duration::from_millis(500);
+
+/// How long a command waits for a lock without `--lock-timeout`.
+pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// How long an idle session keeps its transactions without `--idle-transaction-timeout`.
+pub const IDLE_TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// How old a read view may become without `--max-view-age`.
+pub const VIEW_AGE_DEFAULT: Duration = HOUR;
+/// How long a drain may take without `--drain-timeout`.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest duration that may be configured: about a hundred years, which keeps every sum of a
+/// moment and a duration within what the clock can represent.
+pub const DURATION_CEILING: Duration = Duration::from_hours(36_500 * 24);
+
+/// Connections that the kernel queues for us while the accept loop is busy.
+pub const ACCEPT_BACKLOG: i32 = 1024;
+/// First pause of the accept loop when the process is out of descriptors or memory; doubles.
+pub const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest pause of the accept loop.
+pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How often at most a repeated complaint of a listener is logged.
+pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Silence after which a TCP peer is asked whether it is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(300);
+/// Pause between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Unanswered questions after which the connection is given up.
+pub const KEEPALIVE_RETRIES: u32 = 3;
+/// How long sent bytes may stay unacknowledged. On Linux this also overrides the count of
+/// keepalive questions, so it leaves room for all of them.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(360);
+
+/// The least that a line must be allowed to hold, given the longest key and value, all in bytes.
+///
+/// Twice the bytes, because each byte that *has* to be escaped in a quoted word (`"`, `\`, LF, CR)
+/// has an escape of two bytes, and every other byte may be sent as it is. A client that chooses to
+/// write each byte as `\xHH` needs four for one; whoever serves such clients raises `--max-line`
+/// to four times the value.
+pub const fn line_bytes_min(key_bytes_max: u64, value_bytes_max: u64) -> u64 {
+    2 * (key_bytes_max + value_bytes_max) + LINE_BYTES_OVERHEAD
+}
+
+const _: () = assert!(LINE_BYTES_DEFAULT >= line_bytes_min(KEY_BYTES_DEFAULT, VALUE_BYTES_DEFAULT));
+const _: () = assert!(LINE_BYTES_CEILING >= line_bytes_min(KEY_BYTES_CEILING, VALUE_BYTES_CEILING));
+const _: () = assert!(WRITE_SET_BYTES_DEFAULT >= KEY_BYTES_DEFAULT + VALUE_BYTES_DEFAULT);
+const _: () = assert!(KEY_BYTES_DEFAULT <= KEY_BYTES_CEILING);
+const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_CEILING);
+const _: () = assert!(SHARDS_DEFAULT <= SHARDS_MAX);
+const _: () = assert!(SESSION_TRANSACTIONS_DEFAULT <= TRANSACTIONS_DEFAULT);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_CEILING);
+// The server and an embedded store do the same when nobody says otherwise.
+const _: () = assert!(VALUE_BYTES_DEFAULT == engine::VALUE_BYTES_MAX as u64);
+const _: () = assert!(HISTORY_DEFAULT as usize == engine::HISTORY_VERSIONS);
+const _: () = assert!(SHARDS_DEFAULT == engine::SHARDS);
+const _: () = assert!(LOCK_TIMEOUT_DEFAULT.as_millis() == engine::LOCK_WAIT_MAX.as_millis());
+const _: () = assert!(VIEW_AGE_DEFAULT.as_millis() == engine::VIEW_AGE_MAX.as_millis());
+const _: () = assert!(NESTING_DEFAULT == engine::NESTING_MAX);
+const _: () = assert!(WRITE_SET_BYTES_DEFAULT == engine::WRITE_SET_BYTES_MAX as u64);
+const _: () = assert!(LOCKS_DEFAULT == engine::LOCKS_PER_TRANSACTION_MAX);
+const _: () = assert!(SESSION_TRANSACTIONS_DEFAULT == engine::TRANSACTIONS_PER_SESSION_MAX);
+const _: () = assert!(TRANSACTIONS_DEFAULT == engine::TRANSACTIONS_MAX);
+// Three standard streams, six of the runtime and its signals, each listener, each refused client.
+const _: () = assert!(3 + 6 + LISTENERS_MAX + REFUSALS_MAX <= DESCRIPTORS_RESERVED);
+const _: () = assert!(
+    TCP_USER_TIMEOUT.as_secs()
+        == KEEPALIVE_IDLE.as_secs() + (KEEPALIVE_RETRIES as u64 - 1) * KEEPALIVE_INTERVAL.as_secs()
+);
