@@ -1,8 +1,24 @@
-//! The server: listeners, sessions, configuration, shutdown.
+//! The server: it puts the store on the network, and decides nothing about data itself.
+//!
+//! Read in this order: [`server`] starts and stops it all; [`listener`] takes connections;
+//! [`connection`] speaks the line protocol on one; [`command`] turns a request into calls of the
+//! engine. [`config`], [`telemetry`] and [`shutdown`] are what a service needs besides.
+//!
+//! **Architecture invariant:** the command layer is shared by every face of the server and knows
+//! neither sockets nor framing; the faces only translate.
+
+pub mod server;
+
+pub mod listener;
+
+pub mod connection;
+
+pub mod command;
 
 pub mod config;
 pub mod limits;
+pub mod shutdown;
 pub mod telemetry;
 
-pub mod listener;
-pub mod shutdown;
+/// What VERSION answers: the program's version and the protocol's.
+pub const VERSION_LINE: &str = concat!("kv-server ", env!("CARGO_PKG_VERSION"), " protocol 1");

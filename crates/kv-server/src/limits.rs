@@ -148,3 +148,24 @@ const _: () = assert!(
     TCP_USER_TIMEOUT.as_secs()
         == KEEPALIVE_IDLE.as_secs() + (KEEPALIVE_RETRIES as u64 - 1) * KEEPALIVE_INTERVAL.as_secs()
 );
+
+/// Bytes read from a connection at once, through a buffer on the stack.
+pub const READ_BYTES: usize = 32 << 10;
+/// The same while a command waits for a lock; the buffer is kept meanwhile.
+pub const READ_AHEAD_BYTES: usize = 1 << 10;
+/// Bytes that a client may send ahead while its command waits. Beyond it, its leaving is noticed
+/// only when the wait ends.
+pub const INPUT_BYTES_WHILE_WAITING: usize = 64 << 10;
+/// Replies are sent when there are this many bytes of them, or when no whole line is left.
+pub const OUTPUT_BYTES_AT_ONCE: usize = 64 << 10;
+/// A larger output buffer is not kept.
+pub const OUTPUT_BYTES_KEPT: usize = 128 << 10;
+/// Commands of one client before others get their turn.
+pub const COMMANDS_AT_ONCE: usize = 512;
+/// How long a client may take nothing of its replies before it is cut off.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+/// How long a connection that is closed for good reason waits for the client to close too.
+pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
+
+const _: () = assert!(READ_AHEAD_BYTES <= INPUT_BYTES_WHILE_WAITING);
+const _: () = assert!(OUTPUT_BYTES_AT_ONCE <= OUTPUT_BYTES_KEPT);

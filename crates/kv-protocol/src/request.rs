@@ -1,0 +1,277 @@
+//! Requests as data: what a client may ask for, whatever framing it asked in.
+//!
+//! A [`Request`] says what was asked and nothing about how it is done. It borrows keys and values
+//! from the received line, so that parsing allocates nothing on the common path. Parsing and
+//! writing each command live with that command, below [`command`]; this module
+//! only dispatches, through the one registry.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+pub(crate) mod arguments;
+mod size;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::command::{self, CommandSpec};
+use crate::reply::{ErrorReply, Format};
+use crate::word::Words;
+use arguments::Arguments;
+
+/// What a new transaction is begun in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing: it is independent.
+    #[default]
+    None,
+    /// The transaction with this id.
+    Id(u64),
+    /// The transaction that a command without an id would run in.
+    Current,
+}
+
+/// What a transaction is protected from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// As if transactions ran one after the other; by locks.
+    Serializable,
+    /// Reads from one point in time and never waits for it; writes conflict.
+    Snapshot,
+    /// Reads from one point in time, never waits, never writes.
+    ReadOnly,
+}
+
+impl Isolation {
+    /// Every level, the default first.
+    pub const ALL: [Isolation; 3] =
+        [Isolation::Serializable, Isolation::Snapshot, Isolation::ReadOnly];
+
+    /// The keyword on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "SERIALIZABLE",
+            Isolation::Snapshot => "SNAPSHOT",
+            Isolation::ReadOnly => "READONLY",
+        }
+    }
+
+    /// The level of a keyword, in either case.
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|isolation| isolation.as_str().as_bytes().eq_ignore_ascii_case(word))
+    }
+}
+
+/// What must hold for a PUT to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// There is no such key.
+    Absent,
+    /// There is such a key.
+    Present,
+    /// The key's newest version is this one; 0 means that there is no such key.
+    Version(u64),
+}
+
+/// Which state of a key a GET reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The newest that the transaction sees.
+    Newest {
+        /// The transaction; without it the current one.
+        txn: Option<u64>,
+        /// Whether to take the lock that a write will need.
+        for_update: bool,
+    },
+    /// One committed version, whatever came after it.
+    Version(u64),
+    /// What was committed at a revision.
+    At(u64),
+}
+
+/// Which keys a SCAN or COUNT is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Interval<'a> {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that begin with these bytes.
+    Prefix(Cow<'a, [u8]>),
+    /// Those at or after `from` and before `to`.
+    Range {
+        /// The first key that belongs to it, if it exists.
+        from: Cow<'a, [u8]>,
+        /// The first key that does not; never below `from`.
+        to: Cow<'a, [u8]>,
+    },
+}
+
+/// What a SCAN returns and a COUNT counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection<'a> {
+    /// The keys looked at.
+    pub interval: Interval<'a>,
+    /// The most rows; 0 is allowed and gives none.
+    pub limit: Option<u64>,
+    /// Only keys after this one, which need not exist: where a page before this one ended. The
+    /// empty word stands before every key.
+    pub after: Option<Cow<'a, [u8]>>,
+    /// The transaction; without it the current one.
+    pub txn: Option<u64>,
+}
+
+/// One request. `txn` is the transaction that was named; without it the current one is meant.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// Begin a transaction.
+    Begin {
+        /// What it is begun in.
+        parent: Parent,
+        /// Its isolation, if one was named.
+        isolation: Option<Isolation>,
+        /// The revision to read at; only with [`Isolation::ReadOnly`] and without a parent.
+        at: Option<u64>,
+        /// How long it waits for a lock, in whole milliseconds.
+        wait: Option<Duration>,
+    },
+    /// Commit a transaction.
+    Commit {
+        /// Which.
+        txn: Option<u64>,
+    },
+    /// Undo a transaction.
+    Rollback {
+        /// Which.
+        txn: Option<u64>,
+    },
+    /// Commit every transaction of this session.
+    CommitAll,
+    /// Set a key.
+    Put {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The value; valid JSON if `json`.
+        value: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+        /// What must hold.
+        condition: Option<Condition>,
+        /// Whether the value is JSON rather than text or bytes.
+        json: bool,
+    },
+    /// Read a key.
+    Get {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// Which state of it.
+        read: Read,
+    },
+    /// Delete a key.
+    Del {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+        /// The version that must be the newest.
+        if_version: Option<u64>,
+    },
+    /// Ask whether a key exists.
+    Exists {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// Add to a number.
+    Incr {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// How much; 1 if nothing else was said.
+        by: i64,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// Ask for a key's version, type, size and times.
+    Meta {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// List a key's kept versions, the newest first.
+    History {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The most rows.
+        limit: Option<u64>,
+    },
+    /// List pairs in the order of their keys.
+    Scan(Selection<'a>),
+    /// Count pairs.
+    Count(Selection<'a>),
+    /// List every pair.
+    ShowAll {
+        /// As this transaction sees it; without it, what is committed and this session's writes.
+        txn: Option<u64>,
+    },
+    /// List this session's open transactions.
+    Transactions,
+    /// Ask for the revision of this session's last commit.
+    Revision,
+    /// List the locks held and waited for.
+    Locks,
+    /// List the shards.
+    Shards,
+    /// List the server's counters.
+    Stats,
+    /// Verify the store's invariants.
+    Check,
+    /// Choose how replies are written from now on.
+    Format(Format),
+    /// Ask for a sign of life.
+    Ping,
+    /// Ask for the versions of program and protocol.
+    Version,
+    /// Ask for help, on one command or on all of them.
+    Help(Option<&'static CommandSpec>),
+    /// Say goodbye.
+    Quit,
+}
+
+impl<'a> Request<'a> {
+    /// Reads one line, given without its LF or CRLF. A line without a word is `None`, not an
+    /// error: it is to be ignored.
+    ///
+    /// Sizes are not judged here but by [`Request::check_sizes`], since their limits are a
+    /// server's own.
+    pub fn parse(line: &'a [u8]) -> Result<Option<Self>, ErrorReply> {
+        let mut words = Words::new(line);
+        let verb = match words.next_borrowed() {
+            Some(verb) => Cow::Borrowed(verb),
+            None => match words.next_word()? {
+                Some(verb) => verb.bytes,
+                None => return Ok(None),
+            },
+        };
+        let Some(spec) = command::find(&verb) else {
+            return Err(command::unknown(&verb));
+        };
+        let mut arguments = Arguments::new(spec, words);
+        let request = (spec.parse)(&mut arguments)?;
+        arguments.end()?;
+        Ok(Some(request))
+    }
+
+    /// Appends the line that [`Request::parse`] reads this request from, without LF. A duration
+    /// is written in whole milliseconds.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        command::write(self, out);
+    }
+
+    /// The registry's entry for this request's command.
+    pub fn spec(&self) -> &'static CommandSpec {
+        command::spec_of(self)
+    }
+}

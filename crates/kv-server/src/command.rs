@@ -1,0 +1,157 @@
+//! What each command does: a request becomes calls of the engine, their results a reply.
+//!
+//! This layer knows neither sockets nor framing, so that every face of the server shares it. A
+//! command never blocks: it may pause for a lock or for a value to be fetched, and is then called
+//! again with the same request; nothing has been written for it by then. A list that may be long
+//! is not written by the command but handed out as a [`Listing`], to be written in pieces.
+//!
+//! A new command gets its request in `kv-protocol`, and an arm in [`Client::run`] that calls a
+//! function in one of the modules below.
+
+mod listing;
+mod status;
+mod transaction;
+mod value;
+
+use std::sync::Arc;
+
+use kv_core::{Pause, Session, Step, TxnId};
+use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionState};
+
+pub use self::listing::Listing;
+use crate::server::Server;
+
+/// One client of the server: its session and how it wants its replies.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) session: Session,
+    pub(crate) format: Format,
+    pub(crate) server: Arc<Server>,
+}
+
+/// What is to be done after a command.
+#[derive(Debug)]
+pub enum Next {
+    /// Go on with the next request.
+    Request,
+    /// Write this list first.
+    List(Box<Listing>),
+    /// Close the connection.
+    Close,
+}
+
+impl Client {
+    /// A new client of the server.
+    pub fn new(server: Arc<Server>) -> Client {
+        Client { session: server.database().session(), format: Format::Text, server }
+    }
+
+    /// The client's session.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Runs a request and appends its reply, whether it went well or not.
+    ///
+    /// # Errors
+    ///
+    /// The pause, if the request has to be run again after it; never [`Pause::Failed`].
+    pub fn execute(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Next, Pause> {
+        match self.run(request, out) {
+            Err(Pause::Failed(error)) => {
+                let txn = txn_of(request);
+                self.refuse(&refusal(&error), txn, out);
+                Ok(Next::Request)
+            }
+            other => other,
+        }
+    }
+
+    fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
+        if let Some(refused) = self.server.is_disabled(request) {
+            return self.reply(out, &Reply::Error(refused));
+        }
+        match request {
+            Request::Get { key, read } => self.get(out, key, *read),
+            Request::Put { key, value, txn, condition, json } => {
+                self.put(out, key, value, *txn, *condition, *json)
+            }
+            Request::Del { key, txn, if_version } => self.del(out, key, *txn, *if_version),
+            Request::Exists { key, txn } => self.exists(out, key, *txn),
+            Request::Incr { key, by, txn } => self.incr(out, key, *by, *txn),
+            Request::Meta { key, txn } => self.meta(out, key, *txn),
+            Request::History { key, limit } => self.history(out, key, *limit),
+            Request::Begin { parent, isolation, at, wait } => {
+                self.begin(out, *parent, *isolation, *at, *wait)
+            }
+            Request::Commit { txn } => self.commit(out, *txn),
+            Request::Rollback { txn } => self.rollback(out, *txn),
+            Request::CommitAll => self.commit_all(out),
+            Request::Scan(selection) => self.scan(selection),
+            Request::Count(selection) => self.count(selection),
+            Request::ShowAll { txn } => self.show_all(*txn),
+            Request::Transactions => self.transactions(out),
+            Request::Revision => self.revision(out),
+            Request::Locks => self.locks(out),
+            Request::Shards => self.shards(out),
+            Request::Stats => self.stats(out),
+            Request::Check => self.check(out),
+            Request::Help(spec) => self.help(out, *spec),
+            Request::Ping => self.reply(out, &Reply::Pong),
+            Request::Version => self.reply(out, &Reply::Version(crate::VERSION_LINE)),
+            Request::Format(format) => {
+                self.format = *format;
+                self.reply(out, &Reply::Done)
+            }
+            Request::Quit => {
+                self.reply(out, &Reply::Done)?;
+                Ok(Next::Close)
+            }
+            other => {
+                let text = format!("{} is not served here", other.spec().name);
+                self.reply(out, &Reply::Error(ErrorReply::new(ErrorCode::Unknown, text)))
+            }
+        }
+    }
+
+    /// Appends a reply; the next request can be run.
+    fn reply(&self, out: &mut Vec<u8>, reply: &Reply<'_>) -> Step<Next> {
+        reply.write(out, self.format);
+        Ok(Next::Request)
+    }
+
+    /// Appends a refusal, with what became of the transaction that was meant.
+    pub fn refuse(&self, refusal: &ErrorReply, txn: Option<u64>, out: &mut Vec<u8>) {
+        let transaction = match self.session.is_aborted(txn.map(TxnId)) {
+            None => TransactionState::None,
+            Some(true) => TransactionState::Aborted,
+            Some(false) => TransactionState::Open,
+        };
+        let refusal = refusal.clone().in_transaction(transaction);
+        Reply::Error(refusal).write(out, self.format);
+    }
+}
+
+/// An engine's error as it goes over the wire.
+pub(crate) fn refusal(error: &kv_core::Error) -> ErrorReply {
+    let code = ErrorCode::parse(error.code().as_bytes()).unwrap_or(ErrorCode::Internal);
+    ErrorReply::new(code, error.to_string())
+}
+
+/// The transaction that a request names.
+fn txn_of(request: &Request<'_>) -> Option<u64> {
+    match request {
+        Request::Put { txn, .. }
+        | Request::Del { txn, .. }
+        | Request::Exists { txn, .. }
+        | Request::Incr { txn, .. }
+        | Request::Meta { txn, .. }
+        | Request::Commit { txn }
+        | Request::Rollback { txn }
+        | Request::ShowAll { txn }
+        | Request::Get { read: kv_protocol::Read::Newest { txn, .. }, .. } => *txn,
+        Request::Scan(selection) | Request::Count(selection) => selection.txn,
+        Request::Begin { parent: kv_protocol::Parent::Id(txn), .. } => Some(*txn),
+        _ => None,
+    }
+}

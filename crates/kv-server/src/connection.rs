@@ -1,0 +1,405 @@
+//! One connection of the line protocol: bytes in, commands run, bytes out.
+//!
+//! ```text
+//!   read what is there ──► run every whole line ──► one write of all replies ──► read …
+//!                               │ a lock is not free
+//!                               └─► write the replies so far, wait, run the line again
+//! ```
+//!
+//! Replies come in order, and all those of one batch leave in one write. An idle connection holds
+//! no buffers: what is read goes through a buffer on the stack, and both buffers are freed when
+//! they are empty. A client that does not read its replies stops being served, not the server:
+//! nothing is run for it while its replies wait.
+//!
+//! Nothing here knows what a command does; that is [`crate::command`].
+
+use std::future::Future;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use kv_core::error::AbortReason;
+use kv_core::{LockWait, Pause};
+use kv_protocol::{ErrorCode, ErrorReply, Framed, LineDecoder, Reply, Request};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tracing::{debug, warn};
+
+use crate::command::{Client, Listing, Next};
+use crate::limits;
+use crate::listener::{Peer, Stream};
+use crate::server::Server;
+use crate::shutdown::Shutdown;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has gone, or the socket is broken.
+    Gone,
+    /// The client said QUIT and was answered.
+    Quit,
+    /// It was told why, and may still be sending.
+    Refused,
+    /// It spoke another protocol.
+    Foreign,
+    /// The server is stopping.
+    Draining,
+}
+
+/// What reading brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    Bytes,
+    /// The client will send no more.
+    Nothing,
+    Drain,
+}
+
+struct Connection {
+    stream: Stream,
+    client: Client,
+    decoder: LineDecoder,
+    /// What was received and not yet run begins at `run`.
+    input: Vec<u8>,
+    run: usize,
+    output: Vec<u8>,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    server: Arc<Server>,
+}
+
+/// Serves a connection until it ends. Its transactions are rolled back then.
+pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Shutdown) {
+    let mut connection = Connection {
+        stream,
+        client: Client::new(Arc::clone(&server)),
+        decoder: LineDecoder::new(server.config().line_bytes_max),
+        input: Vec::new(),
+        run: 0,
+        output: Vec::new(),
+        drain: Box::pin(shutdown.drain_token().child_token().cancelled_owned()),
+        server,
+    };
+    debug!(%peer, session = connection.client.session().id().0, "connected");
+    let ended = shutdown.cut_token().run_until_cancelled(connection.run_to_end()).await;
+    debug!(%peer, ?ended, "connection ended");
+}
+
+impl Connection {
+    async fn run_to_end(&mut self) -> End {
+        let Err(end) = self.run().await;
+        // What was said last is still to be sent, unless there is nobody to send it to.
+        match end {
+            End::Gone | End::Foreign => {}
+            End::Quit | End::Refused | End::Draining => {
+                if self.flush().await.is_ok() {
+                    self.close_slowly().await;
+                }
+            }
+        }
+        end
+    }
+
+    async fn run(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            self.run_lines().await?;
+            self.flush().await?;
+            self.forget_run_lines();
+            match self.read_or_idle().await? {
+                Brought::Bytes => {}
+                Brought::Nothing => return Err(End::Gone),
+                Brought::Drain => return Err(self.farewell()),
+            }
+        }
+    }
+
+    // ---- Running.
+
+    /// Runs every whole line that has been received.
+    async fn run_lines(&mut self) -> Result<(), End> {
+        let mut since_yield = 0;
+        loop {
+            let received = &self.input[self.run..];
+            let (line, consumed) = match self.decoder.next(received) {
+                Framed::Line { line, consumed } => (&received[line], consumed),
+                Framed::Incomplete => return Ok(()),
+                Framed::TooLong => return Err(self.refuse_line()),
+                Framed::HttpRequest => return Err(End::Foreign),
+            };
+            let next = match Request::parse(line) {
+                Ok(None) => Next::Request,
+                Ok(Some(request)) => match self.client.execute(&request, &mut self.output) {
+                    Ok(next) => next,
+                    Err(pause) => {
+                        let line = line.to_vec();
+                        self.run += consumed;
+                        let next = self.run_paused(&line, pause).await?;
+                        self.go_on(next).await?;
+                        continue;
+                    }
+                },
+                Err(refusal) => {
+                    self.client.refuse(&refusal, None, &mut self.output);
+                    Next::Request
+                }
+            };
+            self.run += consumed;
+            if !matches!(next, Next::Request) {
+                self.go_on(next).await?;
+            }
+            since_yield += 1;
+            if self.output.len() >= limits::OUTPUT_BYTES_AT_ONCE {
+                self.flush().await?;
+            }
+            if since_yield >= limits::COMMANDS_AT_ONCE {
+                since_yield = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn go_on(&mut self, next: Next) -> Result<(), End> {
+        match next {
+            Next::Request => Ok(()),
+            Next::Close => Err(End::Quit),
+            Next::List(listing) => self.write_list(*listing).await,
+        }
+    }
+
+    /// Runs a line that had to pause, until it has its reply.
+    async fn run_paused(&mut self, line: &[u8], mut pause: Pause) -> Result<Next, End> {
+        loop {
+            self.flush().await?;
+            self.resolve(pause).await?;
+            let Ok(Some(request)) = Request::parse(line) else { return Ok(Next::Request) };
+            match self.client.execute(&request, &mut self.output) {
+                Ok(next) => return Ok(next),
+                Err(next_pause) => pause = next_pause,
+            }
+        }
+    }
+
+    /// Waits for, or fetches, what a command paused for.
+    async fn resolve(&mut self, pause: Pause) -> Result<(), End> {
+        match pause {
+            Pause::Lock(wait) => self.wait_for_lock(wait).await,
+            Pause::Fetch(fetch) => {
+                let database = self.server.database().clone();
+                let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
+                match fetched {
+                    Ok(Ok(())) => Ok(()),
+                    failed => {
+                        warn!(?failed, "a value could not be fetched");
+                        Err(End::Gone)
+                    }
+                }
+            }
+            Pause::Failed(error) => {
+                warn!(%error, "a failure is a reply, not a pause");
+                Err(End::Gone)
+            }
+        }
+    }
+
+    /// Waits until the lock is granted or its time is up, and meanwhile notices a client that
+    /// leaves: what it waited for is not done then.
+    async fn wait_for_lock(&mut self, mut wait: LockWait) -> Result<(), End> {
+        let deadline = wait.deadline().map(Instant::from_std);
+        let mut scratch = [MaybeUninit::uninit(); limits::READ_AHEAD_BYTES];
+        let granted_or_gone = std::future::poll_fn(|context| {
+            if Pin::new(&mut wait).poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            while self.input.len() - self.run < limits::INPUT_BYTES_WHILE_WAITING {
+                match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(false),
+                }
+            }
+            Poll::Pending
+        });
+        let outcome = match deadline {
+            None => Ok(granted_or_gone.await),
+            Some(deadline) => timeout_at(deadline, granted_or_gone).await,
+        };
+        match outcome {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.give_up_waiting()),
+            Err(_) => {
+                self.client.session().expire();
+                Ok(())
+            }
+        }
+    }
+
+    /// The client closed its side while its command waited. If it only closed one half, it can
+    /// still read why nothing was done.
+    fn give_up_waiting(&mut self) -> End {
+        self.client.session().abort_all(AbortReason::Idle);
+        let text = "the connection was closed while the command waited for a lock; nothing was \
+                    done, and open transactions were rolled back";
+        self.say(ErrorCode::Aborted, text);
+        End::Quit
+    }
+
+    /// Writes a long list in pieces, each when the one before has been taken.
+    async fn write_list(&mut self, mut listing: Listing) -> Result<(), End> {
+        loop {
+            match listing.write(&mut self.output, limits::OUTPUT_BYTES_AT_ONCE) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    self.flush().await?;
+                    tokio::task::yield_now().await;
+                }
+                Err(pause) => {
+                    self.flush().await?;
+                    self.resolve(pause).await?;
+                }
+            }
+        }
+    }
+
+    fn refuse_line(&mut self) -> End {
+        let max = self.decoder.line_bytes_max();
+        let text = format!(
+            "the line is longer than {max} bytes; the connection is closed, because where the \
+             next one begins is not known"
+        );
+        self.say(ErrorCode::TooBig, text);
+        End::Refused
+    }
+
+    /// Says goodbye to a client whose server is stopping.
+    fn farewell(&mut self) -> End {
+        if self.client.session().has_open_transactions() {
+            self.client.session().abort_all(AbortReason::Shutdown);
+            let text = "the server is stopping; open transactions were rolled back, nothing of \
+                        them was kept; connect again later";
+            self.say(ErrorCode::Shutdown, text);
+        }
+        End::Draining
+    }
+
+    fn say(&mut self, code: ErrorCode, text: impl Into<std::borrow::Cow<'static, str>>) {
+        Reply::Error(ErrorReply::new(code, text)).write(&mut self.output, self.client.format);
+    }
+
+    // ---- Reading and writing.
+
+    /// Drops what has been run from the input, and the buffer itself when nothing is left.
+    fn forget_run_lines(&mut self) {
+        if self.run == self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..self.run);
+        }
+        self.run = 0;
+    }
+
+    /// Reads, and aborts the open transactions of a client that stays silent for too long.
+    async fn read_or_idle(&mut self) -> Result<Brought, End> {
+        if !self.client.session().has_live_transactions() {
+            return Ok(self.read().await);
+        }
+        let idle = self.server.config().idle_transaction_timeout;
+        if let Ok(brought) = timeout(idle, self.read()).await {
+            return Ok(brought);
+        }
+        debug!(session = self.client.session().id().0, "idle transactions aborted");
+        self.client.session().abort_all(AbortReason::Idle);
+        Ok(self.read().await)
+    }
+
+    async fn read(&mut self) -> Brought {
+        std::future::poll_fn(|context| {
+            let mut scratch = [MaybeUninit::uninit(); limits::READ_BYTES];
+            match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
+                Poll::Ready(true) => return Poll::Ready(Brought::Bytes),
+                Poll::Ready(false) => return Poll::Ready(Brought::Nothing),
+                Poll::Pending => {}
+            }
+            match self.drain.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(Brought::Drain),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Sends all replies, once what they depend on can no longer be taken back.
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        self.server.database().settle(self.client.session().depends_on());
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.stream.try_write(&self.output[sent..]) {
+                Ok(bytes) => sent += bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    self.wait_writable().await?;
+                }
+                Err(_) => return Err(End::Gone),
+            }
+        }
+        if self.output.capacity() > limits::OUTPUT_BYTES_KEPT || self.run == self.input.len() {
+            self.output = Vec::new();
+        } else {
+            self.output.clear();
+        }
+        Ok(())
+    }
+
+    /// A client that takes nothing for a while loses its transactions as an idle one does, and
+    /// then its connection.
+    async fn wait_writable(&mut self) -> Result<(), End> {
+        let idle = self.server.config().idle_transaction_timeout;
+        if self.client.session().has_live_transactions() {
+            match timeout(idle, self.stream.writable()).await {
+                Ok(ready) => return ready.map_err(|_| End::Gone),
+                Err(_) => self.client.session().abort_all(AbortReason::Idle),
+            }
+        }
+        match timeout(limits::WRITE_STALL_MAX, self.stream.writable()).await {
+            Ok(ready) => ready.map_err(|_| End::Gone),
+            Err(_) => {
+                debug!("a client that does not read its replies is cut off");
+                Err(End::Gone)
+            }
+        }
+    }
+
+    /// Closes so that what was said last arrives: a socket that is closed with something unread
+    /// takes back what was sent.
+    async fn close_slowly(&mut self) {
+        let linger = async {
+            self.stream.shutdown().await?;
+            let mut unread = [0; 1024];
+            while self.stream.read(&mut unread).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // However it ends, the connection is closed next.
+        let _ = timeout(limits::CLOSE_LINGER, linger).await;
+    }
+}
+
+/// Reads what is there, through `scratch`, to the end of `input`; false at the end of the stream
+/// or when it is broken.
+fn poll_read(
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+    scratch: &mut [MaybeUninit<u8>],
+    input: &mut Vec<u8>,
+) -> Poll<bool> {
+    let mut read = ReadBuf::uninit(scratch);
+    match Pin::new(stream).poll_read(context, &mut read) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+            input.extend_from_slice(read.filled());
+            Poll::Ready(true)
+        }
+        Poll::Ready(_) => Poll::Ready(false),
+    }
+}
