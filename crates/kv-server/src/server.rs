@@ -103,7 +103,7 @@ impl Server {
         Some(ErrorReply::new(ErrorCode::Unknown, text))
     }
 
-    /// Listens on every configured address and announces it.
+    /// Listens on every configured address.
     ///
     /// # Errors
     ///
@@ -111,9 +111,7 @@ impl Server {
     pub fn bind(&self) -> Result<Vec<Listener>, Fault> {
         let listeners: Result<Vec<Listener>, BindError> =
             self.config.listen.iter().map(Listener::bind).collect();
-        let listeners = listeners.map_err(Fault::Bind)?;
-        listeners.iter().for_each(|listener| listener.announce("lines"));
-        Ok(listeners)
+        listeners.map_err(Fault::Bind)
     }
 
     /// Serves until the server is told to stop and has drained.
@@ -149,6 +147,7 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
         }
         let server = Server::new(config);
         let listeners = server.bind()?;
+        listeners.iter().for_each(|listener| listener.announce("lines"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
         Ok(server.serve(listeners, shutdown).await)
     })?;

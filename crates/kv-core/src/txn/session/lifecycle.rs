@@ -1,0 +1,203 @@
+//! Beginning and ending transactions: BEGIN, COMMIT, ROLLBACK, COMMITALL, and aborts from outside.
+
+use std::sync::atomic::Ordering;
+
+use super::super::tree::{ReadView, Tree};
+use super::{BeginOptions, Parent, Session, age_view};
+use crate::error::{AbortReason, Error, Limit};
+use crate::types::{Isolation, TxnId};
+
+impl Session {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is begun if a bound is reached, the parent is not open, is aborted or has an open
+    /// child, or the options do not go together.
+    pub fn begin(&mut self, options: BeginOptions) -> Result<TxnId, Error> {
+        let parent = match options.parent {
+            Parent::None => None,
+            Parent::Txn(txn) => Some(txn),
+            Parent::Current => Some(self.current().ok_or(Error::NoTransaction(None))?),
+        };
+        let limits = &self.shared.options;
+        if self.roots.len() >= limits.session_transactions_max {
+            let max = limits.session_transactions_max;
+            return Err(Error::Limit { limit: Limit::SessionTransactions, max });
+        }
+        match parent {
+            None => self.begin_root(options),
+            Some(parent) => self.begin_child(parent, options),
+        }
+    }
+
+    fn begin_root(&mut self, options: BeginOptions) -> Result<TxnId, Error> {
+        let isolation = options.isolation.unwrap_or_default();
+        if options.at.is_some() && isolation != Isolation::Readonly {
+            return Err(Error::AtNeedsReadonly);
+        }
+        if let Some(asked) = options.at {
+            self.check_revision(asked)?;
+        }
+        self.count_begin()?;
+        let now = self.shared.clock().now();
+        let (views, order) = (&self.shared.views, &self.shared.order);
+        let view = match (isolation, options.at) {
+            (Isolation::Serializable, _) => None,
+            (_, Some(at)) => {
+                views.open_at(at);
+                Some(at)
+            }
+            (_, None) => {
+                order.wait_visible(self.depends_on);
+                Some(views.open_newest(order, self.depends_on))
+            }
+        };
+        let view = view.map(|revision| ReadView { revision, opened: now });
+        let mut tree = Tree::new(self.shared.next_tree(), isolation, view);
+        let txn = self.next_txn();
+        let wait = options.lock_wait_max.or(self.shared.options.lock_wait_max);
+        tree.push_scope(txn, now, wait);
+        self.roots.insert(txn, txn);
+        self.trees.insert(txn, tree);
+        Ok(txn)
+    }
+
+    fn begin_child(&mut self, parent: TxnId, options: BeginOptions) -> Result<TxnId, Error> {
+        let root = self.usable(parent)?;
+        let Some(tree) = self.trees.get(&root) else {
+            return Err(Error::NoTransaction(Some(parent)));
+        };
+        if options.isolation.is_some_and(|asked| asked != tree.isolation) {
+            return Err(Error::IsolationOfChild { root: tree.isolation });
+        }
+        if options.at.is_some() {
+            return Err(Error::AtNeedsReadonly);
+        }
+        let max = self.shared.options.nesting_max;
+        if tree.scopes.len() >= max {
+            return Err(Error::Limit { limit: Limit::Nesting, max });
+        }
+        let wait = options.lock_wait_max.or(tree.innermost().lock_wait_max);
+        self.count_begin()?;
+        let txn = self.next_txn();
+        let now = self.shared.clock().now();
+        if let Some(tree) = self.trees.get_mut(&root) {
+            tree.push_scope(txn, now, wait);
+        }
+        self.roots.insert(txn, root);
+        Ok(txn)
+    }
+
+    fn count_begin(&self) -> Result<(), Error> {
+        let max = self.shared.options.transactions_max;
+        let open = &self.shared.transactions_open;
+        let begun = open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < max).then_some(open + 1)
+        });
+        begun.map_or(Err(Error::Limit { limit: Limit::Transactions, max }), |_| Ok(()))
+    }
+
+    fn next_txn(&mut self) -> TxnId {
+        self.txns_begun += 1;
+        TxnId(self.txns_begun)
+    }
+
+    /// Commits a transaction, by default the current one, and first whatever is nested in it. A
+    /// nested one becomes part of its parent; nothing is visible to others, or kept, before the
+    /// root commits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`], or [`Error::Aborted`] for a tree that was aborted: it stays until
+    /// it is rolled back. Nothing was committed in either case.
+    pub fn commit(&mut self, txn: Option<TxnId>) -> Result<(), Error> {
+        let (txn, root) = self.named(txn)?;
+        self.abandon_wait();
+        let Some(tree) = self.trees.get_mut(&root) else {
+            return Err(Error::NoTransaction(Some(txn)));
+        };
+        age_view(&self.shared, tree);
+        if let Some(reason) = tree.aborted {
+            return Err(Error::Aborted { txn, reason });
+        }
+        while tree.scopes.len() > 1 && tree.innermost().txn >= txn {
+            let ended = tree.innermost().txn;
+            tree.fold_innermost();
+            self.roots.remove(&ended);
+            self.shared.transactions_open.fetch_sub(1, Ordering::Relaxed);
+        }
+        if txn == root
+            && let Some(mut tree) = self.forget(root)
+        {
+            if let Some(revision) = self.shared.commit(&mut tree) {
+                self.last_commit = revision;
+                self.depends_on = revision.max(self.depends_on);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rolls back a transaction, by default the current one, and whatever is nested in it. Of a
+    /// tree that was aborted, any member ends all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`].
+    pub fn rollback(&mut self, txn: Option<TxnId>) -> Result<(), Error> {
+        let (txn, root) = self.named(txn)?;
+        self.abandon_wait();
+        let Some(tree) = self.trees.get_mut(&root) else {
+            return Err(Error::NoTransaction(Some(txn)));
+        };
+        if txn == root || tree.aborted.is_some() {
+            if let Some(mut tree) = self.forget(root) {
+                self.shared.discard(&mut tree);
+            }
+            return Ok(());
+        }
+        while tree.innermost().txn >= txn {
+            let ended = tree.innermost().txn;
+            let given_back = tree.undo_innermost();
+            self.shared.give_back(tree.id, given_back);
+            self.roots.remove(&ended);
+            self.shared.transactions_open.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Commits all of this session's transactions, roots in the order they were begun. Answers how
+    /// many were ended, nested ones included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CommitAll`] if some cannot be: those stay as they are, the others are committed.
+    pub fn commit_all(&mut self) -> Result<u64, Error> {
+        let (mut committed, mut failed) = (0, Vec::new());
+        let mut cause = None;
+        let roots: Vec<TxnId> = self.trees.keys().copied().collect();
+        for root in roots {
+            let depth = self.trees.get(&root).map_or(0, |tree| tree.scopes.len());
+            match self.commit(Some(root)) {
+                Ok(()) => committed += depth as u64,
+                Err(error) => {
+                    failed.push(root);
+                    cause.get_or_insert(error);
+                }
+            }
+        }
+        match cause {
+            None => Ok(committed),
+            Some(cause) => Err(Error::CommitAll { committed, failed, cause: Box::new(cause) }),
+        }
+    }
+
+    /// Aborts every open transaction: locks and writes are gone, and each answers
+    /// [`Error::Aborted`] until it is rolled back.
+    pub fn abort_all(&mut self, reason: AbortReason) {
+        self.abandon_wait();
+        for tree in self.trees.values_mut().filter(|tree| tree.aborted.is_none()) {
+            self.shared.abort(tree, reason);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A session: what one client has open, and every command that it can give. This file has the
+//! names and the waiting; [`lifecycle`], [`read`] and [`write`] have the commands.
+//!
+//! A session is owned by one thread or task at a time; only its locks are seen by others. Its
+//! transactions are numbered 1, 2, 3 …; a command that names none runs in the one begun last that
+//! is still open, and with none open is a transaction of its own. Dropping a session rolls back
+//! all that it has open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::tree::{Touched, Tree};
+use super::work::{Pending, Work};
+use crate::db::{Database, Shared};
+use crate::error::{AbortReason, Error};
+use crate::lock::wait::Outcome;
+use crate::lock::waits::Target;
+use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
+
+mod lifecycle;
+mod read;
+mod write;
+
+/// One client of a store.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+    id: SessionId,
+    txns_begun: u64,
+    /// The root of every open transaction.
+    roots: BTreeMap<TxnId, TxnId>,
+    /// The trees, by root.
+    trees: BTreeMap<TxnId, Tree>,
+    /// The transaction of a single command that has to wait.
+    single: Option<Tree>,
+    pending: Option<Pending>,
+    depends_on: Revision,
+    last_commit: Revision,
+}
+
+/// Where a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parent {
+    /// It is a root, independent of all others.
+    #[default]
+    None,
+    /// It is nested in this one.
+    Txn(TxnId),
+    /// It is nested in the current one.
+    Current,
+}
+
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BeginOptions {
+    /// What it is nested in.
+    pub parent: Parent,
+    /// Its isolation; by default SERIALIZABLE, or the root's.
+    pub isolation: Option<Isolation>,
+    /// The revision that a READONLY transaction sees; by default the newest.
+    pub at: Option<Revision>,
+    /// How long its requests wait for a lock; by default as the store does, or as the parent.
+    pub lock_wait_max: Option<Duration>,
+}
+
+/// An open transaction, as TRANSACTIONS shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxnInfo {
+    /// Its number in its session.
+    pub txn: TxnId,
+    /// What it is nested in.
+    pub parent: Option<TxnId>,
+    /// Its tree's isolation.
+    pub isolation: Isolation,
+    /// Whether it is aborted, and has only to be rolled back.
+    pub is_aborted: bool,
+    /// Since BEGIN.
+    pub age: Duration,
+    /// Keys that it has written and not committed.
+    pub writes: usize,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Session {
+        let id = SessionId(shared.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1);
+        Session {
+            shared,
+            id,
+            txns_begun: 0,
+            roots: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            single: None,
+            pending: None,
+            depends_on: Revision(0),
+            last_commit: Revision(0),
+        }
+    }
+
+    /// Its number, as LOCKS shows it.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The store.
+    pub fn database(&self) -> Database {
+        Database::from_shared(Arc::clone(&self.shared))
+    }
+
+    /// The highest revision that what this session has been told depends on. A reply may go out
+    /// when the store has [`settled`](Database::settle) it.
+    pub fn depends_on(&self) -> Revision {
+        self.depends_on
+    }
+
+    /// The revision of this session's last commit that changed something; 0 before the first.
+    pub fn last_commit(&self) -> Revision {
+        self.last_commit
+    }
+
+    /// Whether any transaction is open, aborted ones included.
+    pub fn has_open_transactions(&self) -> bool {
+        !self.roots.is_empty()
+    }
+
+    /// Whether any transaction is open that is not aborted.
+    pub fn has_live_transactions(&self) -> bool {
+        self.trees.values().any(|tree| tree.aborted.is_none())
+    }
+
+    /// Whether the transaction that a command naming `txn` would run in is aborted; none if there
+    /// is no such transaction.
+    pub fn is_aborted(&self, txn: Option<TxnId>) -> Option<bool> {
+        let named = txn.or_else(|| self.current())?;
+        let tree = self.trees.get(self.roots.get(&named)?)?;
+        Some(tree.aborted.is_some())
+    }
+
+    /// The transaction begun last that is still open.
+    pub fn current(&self) -> Option<TxnId> {
+        self.roots.last_key_value().map(|(&txn, _)| txn)
+    }
+
+    /// Every open transaction, by number.
+    pub fn transactions(&self) -> Vec<TxnInfo> {
+        let now = self.shared.clock().now();
+        let info = |(&txn, root): (&TxnId, &TxnId)| {
+            let tree = self.trees.get(root)?;
+            let at = tree.scopes.iter().position(|scope| scope.txn == txn)?;
+            let own = |held: &&Touched| held.write.as_ref().is_some_and(|write| write.txn == txn);
+            Some(TxnInfo {
+                txn,
+                parent: at.checked_sub(1).map(|parent| tree.scopes[parent].txn),
+                isolation: tree.isolation,
+                is_aborted: tree.aborted.is_some(),
+                age: now.saturating_duration_since(tree.scopes[at].begun),
+                writes: tree.touched.values().filter(own).count(),
+            })
+        };
+        self.roots.iter().filter_map(info).collect()
+    }
+
+    // ---- Waiting.
+
+    /// Ends the wait that this session is in, if its lock has not been granted: the operation,
+    /// called again, answers [`Error::LockTimeout`].
+    pub fn expire(&mut self) {
+        self.shared.waits.expire(&self.shared.shards, self.id);
+    }
+
+    /// Takes back a request whose operation will not be called again. A lock that was granted
+    /// meanwhile stays with its transaction.
+    fn abandon_wait(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        self.shared.waits.expire(&self.shared.shards, self.id);
+        let granted = pending.wait.cell.outcome() == Some(Outcome::Granted);
+        let tree =
+            self.trees.values_mut().chain(&mut self.single).find(|tree| tree.id == pending.tree);
+        if let (true, Some(tree)) = (granted, tree) {
+            match pending.target {
+                Target::Key { key, hash, shard } => {
+                    tree.note_lock(key, hash, shard, pending.mode);
+                }
+                Target::Range(interval) => tree.ranges.push(interval),
+            }
+        }
+        if let Some(mut single) = self.single.take() {
+            self.shared.discard(&mut single);
+        }
+    }
+
+    // ---- Names.
+
+    /// The transaction that is meant, and its root.
+    fn named(&self, txn: Option<TxnId>) -> Result<(TxnId, TxnId), Error> {
+        let meant = txn.or_else(|| self.current()).ok_or(Error::NoTransaction(None))?;
+        let root = self.roots.get(&meant).ok_or(Error::NoTransaction(Some(meant)))?;
+        Ok((meant, *root))
+    }
+
+    /// The root of the transaction that a read or write runs in; none if it is its own.
+    fn resolve(&mut self, txn: Option<TxnId>) -> Result<Option<TxnId>, Error> {
+        if txn.is_none() && self.roots.is_empty() {
+            return Ok(None);
+        }
+        let (txn, _) = self.named(txn)?;
+        self.usable(txn).map(Some)
+    }
+
+    /// The root of a transaction that can be read and written: not aborted, no open child.
+    fn usable(&mut self, txn: TxnId) -> Result<TxnId, Error> {
+        let (_, root) = self.named(Some(txn))?;
+        let Some(tree) = self.trees.get_mut(&root) else {
+            return Err(Error::NoTransaction(Some(txn)));
+        };
+        age_view(&self.shared, tree);
+        if let Some(reason) = tree.aborted {
+            return Err(Error::Aborted { txn, reason });
+        }
+        let child = tree.scopes.iter().find(|scope| scope.txn > txn);
+        match child {
+            Some(child) => Err(Error::ChildOpen { parent: txn, child: child.txn }),
+            None => Ok(root),
+        }
+    }
+
+    fn work(&mut self, root: TxnId) -> Result<Work<'_>, Error> {
+        let id = self.trees.get(&root).map(|tree| tree.id);
+        if self.pending.as_ref().is_some_and(|pending| Some(pending.tree) != id) {
+            self.abandon_wait();
+        }
+        let has_other_trees = self.trees.len() > 1;
+        let Some(tree) = self.trees.get_mut(&root) else {
+            return Err(Error::NoTransaction(Some(root)));
+        };
+        Ok(Work {
+            shared: &self.shared,
+            session: self.id,
+            tree,
+            pending: &mut self.pending,
+            depends_on: &mut self.depends_on,
+            has_other_trees,
+        })
+    }
+
+    /// Takes a tree out of the books.
+    fn forget(&mut self, root: TxnId) -> Option<Tree> {
+        let tree = self.trees.remove(&root)?;
+        for scope in &tree.scopes {
+            self.roots.remove(&scope.txn);
+        }
+        self.shared.transactions_open.fetch_sub(tree.scopes.len(), Ordering::Relaxed);
+        Some(tree)
+    }
+
+    /// The revision that a read without locks goes by.
+    fn readable(&self) -> Revision {
+        self.shared.order.wait_visible(self.depends_on);
+        self.shared.order.readable().max(self.depends_on)
+    }
+
+    fn check_revision(&self, asked: Revision) -> Result<(), Error> {
+        let newest = self.readable();
+        if asked > newest {
+            return Err(Error::FutureRevision { asked, newest });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.abandon_wait();
+        let roots: Vec<TxnId> = self.trees.keys().copied().collect();
+        for root in roots {
+            if let Some(mut tree) = self.forget(root) {
+                self.shared.discard(&mut tree);
+            }
+        }
+    }
+}
+
+/// Aborts a tree whose read view has got too old.
+fn age_view(shared: &Shared, tree: &mut Tree) {
+    let Some(view) = tree.view else { return };
+    let age = shared.clock().now().saturating_duration_since(view.opened);
+    if age > shared.options.view_age_max {
+        shared.abort(tree, AbortReason::ViewAge);
+    }
+}
+
+impl Shared {
+    fn next_tree(&self) -> TreeId {
+        TreeId(self.trees_begun.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}

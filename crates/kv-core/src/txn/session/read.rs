@@ -1,0 +1,168 @@
+//! Reading: single keys, versions, history, scans. Nothing here changes more than locks.
+
+use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions};
+use super::super::tree::Tree;
+use super::super::write::next_version;
+use super::Session;
+use crate::error::Error;
+use crate::step::Step;
+use crate::store::record::Record;
+use crate::types::{Interval, Revision, TxnId, Version};
+use crate::value::{Meta, Past, Value};
+
+impl Session {
+    /// The value of a key.
+    ///
+    /// # Errors
+    ///
+    /// Within a transaction: [`Error::LockTimeout`], [`Error::Deadlock`], [`Error::OwnLock`],
+    /// [`Error::ChildOpen`], [`Error::Aborted`]; [`Error::Pruned`] in a view of the past.
+    pub fn get(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Option<Value>> {
+        self.shared.check_key(key)?;
+        match self.resolve(txn)? {
+            None => self.shared.read_single(key, self.depends_on),
+            Some(root) => self.read(root, key, false)?.as_ref().map(Value::of).transpose(),
+        }
+    }
+
+    /// The value of a key, which is locked exclusively at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`]; also [`Error::ForUpdateOutside`], [`Error::ReadOnly`], and
+    /// [`Error::Conflict`] in a SNAPSHOT transaction.
+    pub fn get_for_update(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Option<Value>> {
+        self.shared.check_key(key)?;
+        let root = self.resolve(txn)?.ok_or(Error::ForUpdateOutside)?;
+        self.read(root, key, true)?.as_ref().map(Value::of).transpose()
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`].
+    pub fn exists(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<bool> {
+        self.shared.check_key(key)?;
+        match self.resolve(txn)? {
+            None => Ok(self.shared.see_single(key, self.depends_on, |_| Ok(()))?.is_some()),
+            Some(root) => Ok(self.read(root, key, false)?.is_some()),
+        }
+    }
+
+    /// What is known of a key's current state.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`].
+    pub fn meta(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Option<Meta>> {
+        self.shared.check_key(key)?;
+        let Some(root) = self.resolve(txn)? else {
+            return self
+                .shared
+                .see_single(key, self.depends_on, |record| Ok(Meta::committed(record)));
+        };
+        let Some(record) = self.read(root, key, false)? else { return Ok(None) };
+        if record.revision() != Revision(0) {
+            return Ok(Some(Meta::committed(&record)));
+        }
+        // An own write: the version that it will get shows what is committed under it.
+        let mut work = self.work(root)?;
+        let newest = work.newest(key);
+        work.tree.note_shown(key);
+        Ok(Some(Meta::own(&record, next_version(newest.as_ref()))))
+    }
+
+    fn read(&mut self, root: TxnId, key: &[u8], for_update: bool) -> Step<Option<Record>> {
+        self.work(root)?.read(key, for_update)
+    }
+
+    /// One committed version of a key. Takes no lock, and knows of no transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pruned`] if it is no longer kept.
+    pub fn get_version(&mut self, key: &[u8], version: Version) -> Step<Option<Value>> {
+        self.shared.check_key(key)?;
+        let revision = self.readable();
+        let found = self.shared.version(key, version, revision)?;
+        let found = found.filter(|record| !record.is_tombstone());
+        found.as_ref().map(Value::of).transpose()
+    }
+
+    /// The value that a key had at a revision. Takes no lock, and knows of no transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FutureRevision`], or [`Error::Pruned`] if it is no longer kept.
+    pub fn get_at(&mut self, key: &[u8], revision: Revision) -> Step<Option<Value>> {
+        self.shared.check_key(key)?;
+        self.check_revision(revision)?;
+        let found = self.shared.seen_at(key, revision)?;
+        let found = found.filter(|record| !record.is_tombstone());
+        found.as_ref().map(Value::of).transpose()
+    }
+
+    /// The committed versions of a key that are kept, newest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyKey`], [`Error::TooBig`].
+    pub fn history(&mut self, key: &[u8], limit: Option<u64>) -> Step<Vec<Past>> {
+        self.shared.check_key(key)?;
+        let revision = self.readable();
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let shards = &self.shared.shards;
+        let hash = shards.placement.hash(key);
+        let shard = shards.read(shards.placement.shard(hash));
+        shard.history(hash, key, revision).take(limit).map(Past::of).collect()
+    }
+
+    /// Rows in key order. A SERIALIZABLE transaction has locked the keys that the scan examines
+    /// when this returns well: up to the last row if the limit is reached, else the interval.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`].
+    pub fn scan(&mut self, txn: Option<TxnId>, options: &ScanOptions) -> Step<Scan> {
+        let Some(root) = self.resolve(txn)? else {
+            let view = OpenView::newest(&self.shared, self.depends_on);
+            let revision = view.revision;
+            return Ok(Scan::new(&self.shared, options, revision, Vec::new(), Some(view)));
+        };
+        let mut work = self.work(root)?;
+        let revision = match work.tree.view {
+            Some(view) => view.revision,
+            None => {
+                work.lock_scan(&options.interval, options.limit)?;
+                // Rows that are missing leave no record to go by: all that was committed counts.
+                *work.depends_on = work.shared.order.newest().max(*work.depends_on);
+                Revision::NEWEST
+            }
+        };
+        let overlay = overlay(work.tree, &options.interval);
+        Ok(Scan::new(&self.shared, options, revision, overlay, None))
+    }
+
+    /// The newest committed state, with all uncommitted writes of this session over it, deletes
+    /// included. Takes no lock.
+    pub fn show_all(&mut self) -> Scan {
+        let view = OpenView::newest(&self.shared, self.depends_on);
+        let mut writes: Vec<Overlaid> =
+            self.trees.values().flat_map(|tree| overlay(tree, &Interval::all())).collect();
+        writes.sort_by(|one, other| one.key.cmp(&other.key));
+        let revision = view.revision;
+        Scan::new(&self.shared, &ScanOptions::default(), revision, writes, Some(view))
+            .with_deletes()
+    }
+}
+
+fn overlay(tree: &Tree, interval: &Interval) -> Vec<Overlaid> {
+    tree.writes_in(interval)
+        .map(|(key, write)| Overlaid {
+            key: key.clone(),
+            record: write.record.clone(),
+            txn: write.txn,
+        })
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! Writing: PUT, DEL and INCR, in a transaction or as one.
+
+use super::super::tree::Tree;
+use super::super::work::Work;
+use super::super::write::{Write, Written};
+use super::Session;
+use crate::error::Error;
+use crate::step::{Pause, Step};
+use crate::store::record::Record;
+use crate::types::{Condition, Isolation, TxnId, ValueKind, Version};
+
+impl Session {
+    /// Stores a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Precondition`] if `condition` is not met; within a transaction also what
+    /// [`Session::get`] names, [`Error::ReadOnly`], [`Error::Limit`], and [`Error::Conflict`] in a
+    /// SNAPSHOT one. Nothing is stored then.
+    pub fn put(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        value: &[u8],
+        kind: ValueKind,
+        condition: Option<Condition>,
+    ) -> Step<()> {
+        self.shared.check_key(key)?;
+        self.shared.check_value(value)?;
+        let record = Some(Record::value(key, value, kind));
+        self.write(txn, key, Write::Put { record, condition }).map(|_| ())
+    }
+
+    /// Deletes a key; false if there was nothing to delete.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`].
+    pub fn delete(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        if_version: Option<Version>,
+    ) -> Step<bool> {
+        self.shared.check_key(key)?;
+        let written = self.write(txn, key, Write::Delete { if_version })?;
+        Ok(written == Written::Done)
+    }
+
+    /// Adds to the integer under a key, and answers the sum; a missing key counts as 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`]; also [`Error::NotAnInteger`] and [`Error::Overflow`].
+    pub fn add(&mut self, txn: Option<TxnId>, key: &[u8], by: i64) -> Step<i64> {
+        self.shared.check_key(key)?;
+        match self.write(txn, key, Write::Add { by })? {
+            Written::Sum(sum) => Ok(sum),
+            Written::Done | Written::NotThere => {
+                Err(Error::Internal("an addition answers its sum".into()).into())
+            }
+        }
+    }
+
+    fn write(&mut self, txn: Option<TxnId>, key: &[u8], mut write: Write) -> Step<Written> {
+        match self.resolve(txn)? {
+            Some(root) => self.work(root)?.write(key, &mut write),
+            None => self.write_single(key, write),
+        }
+    }
+
+    fn write_single(&mut self, key: &[u8], mut write: Write) -> Step<Written> {
+        if self.single.is_none() {
+            let (depends_on, committed) = (&mut self.depends_on, &mut self.last_commit);
+            let written = self.shared.write_single(key, &mut write, depends_on, committed)?;
+            if let Some(written) = written {
+                return Ok(written);
+            }
+            let mut tree = Tree::new(self.shared.next_tree(), Isolation::Serializable, None);
+            let now = self.shared.clock().now();
+            tree.push_scope(TxnId(0), now, self.shared.options.lock_wait_max);
+            self.single = Some(tree);
+        }
+        let Some(tree) = &mut self.single else {
+            return Err(Error::Internal("a single command has its transaction".into()).into());
+        };
+        let mut work = Work {
+            shared: &self.shared,
+            session: self.id,
+            tree,
+            pending: &mut self.pending,
+            depends_on: &mut self.depends_on,
+            has_other_trees: false,
+        };
+        let result = work.write(key, &mut write);
+        if let Err(Pause::Lock(_) | Pause::Fetch(_)) = result {
+            return result;
+        }
+        if let Some(mut tree) = self.single.take() {
+            if result.is_err() {
+                self.shared.discard(&mut tree);
+            } else if let Some(revision) = self.shared.commit(&mut tree) {
+                self.last_commit = revision;
+                self.depends_on = revision.max(self.depends_on);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,140 @@
+//! Drives scripts over the engine and the command layer alone: one thread, no sockets, no timers.
+//!
+//! Every wait is a value here, so that an interleaving is exactly what the script says, and a run
+//! can be repeated to the last step.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use kv_core::{LockWait, Pause};
+use kv_protocol::Request;
+use kv_server::command::{Client, Next};
+use kv_server::server::Server;
+use kv_testkit::script::Driver;
+
+/// Sessions of a server that does not listen.
+pub struct EngineDriver {
+    server: Arc<Server>,
+    sessions: BTreeMap<String, Session>,
+}
+
+struct Session {
+    client: Client,
+    to_run: VecDeque<String>,
+    waiting: Option<(String, LockWait)>,
+    replies: VecDeque<Vec<String>>,
+}
+
+impl EngineDriver {
+    pub fn new(server: Arc<Server>) -> EngineDriver {
+        EngineDriver { server, sessions: BTreeMap::new() }
+    }
+
+    /// Whether the session's command has no reply yet.
+    pub fn is_waiting(&self, session: &str) -> bool {
+        self.sessions.get(session).is_some_and(|session| session.waiting.is_some())
+    }
+
+    /// The revision of the session's last commit.
+    pub fn last_commit(&mut self, session: &str) -> u64 {
+        self.sessions.get_mut(session).map_or(0, |session| session.client.session().last_commit().0)
+    }
+
+    fn run_all(&mut self) {
+        while self.sessions.values_mut().any(Session::run_one) {}
+    }
+}
+
+impl Session {
+    /// Runs one command, or a waiting one again; false if there is nothing to do.
+    fn run_one(&mut self) -> bool {
+        let line = match self.waiting.take() {
+            Some((line, wait)) => {
+                let is_late = wait.deadline().is_some_and(|deadline| deadline <= Instant::now());
+                if is_late && !wait.is_settled() {
+                    self.client.session().expire();
+                }
+                if !wait.is_settled() {
+                    self.waiting = Some((line, wait));
+                    return false;
+                }
+                line
+            }
+            None => match self.to_run.pop_front() {
+                Some(line) => line,
+                None => return false,
+            },
+        };
+        self.execute(line);
+        true
+    }
+
+    fn execute(&mut self, line: String) {
+        let mut out = Vec::new();
+        match Request::parse(line.as_bytes()) {
+            Ok(None) => return,
+            Err(refusal) => self.client.refuse(&refusal, None, &mut out),
+            Ok(Some(request)) => match self.client.execute(&request, &mut out) {
+                Ok(Next::Request | Next::Close) => {}
+                Ok(Next::List(mut listing)) => {
+                    while !listing.write(&mut out, usize::MAX).unwrap() {}
+                }
+                Err(Pause::Lock(wait)) => {
+                    self.waiting = Some((line, wait));
+                    return;
+                }
+                Err(pause) => panic!("{line}: {pause:?}"),
+            },
+        }
+        let text = String::from_utf8(out).unwrap();
+        self.replies.push_back(text.lines().map(str::to_owned).collect());
+    }
+}
+
+impl Driver for EngineDriver {
+    fn send(&mut self, session: &str, line: &str) -> Result<(), String> {
+        let server = &self.server;
+        let session = self.sessions.entry(session.to_owned()).or_insert_with(|| Session {
+            client: Client::new(Arc::clone(server)),
+            to_run: VecDeque::new(),
+            waiting: None,
+            replies: VecDeque::new(),
+        });
+        session.to_run.push_back(line.to_owned());
+        self.run_all();
+        Ok(())
+    }
+
+    fn poll(&mut self, session: &str) -> Option<Vec<String>> {
+        self.run_all();
+        self.sessions.get_mut(session)?.replies.pop_front()
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        self.run_all();
+        Ok(())
+    }
+
+    fn close(&mut self, session: &str) {
+        self.sessions.remove(session);
+        self.run_all();
+    }
+
+    fn locks(&mut self) -> Result<Vec<String>, String> {
+        let mut observer = EngineDriver::new(Arc::clone(&self.server));
+        observer.send("observer", "LOCKS")?;
+        let mut rows = observer.poll("observer").ok_or("LOCKS has no reply")?;
+        rows.pop();
+        Ok(rows)
+    }
+}
+
+impl Drop for EngineDriver {
+    fn drop(&mut self) {
+        self.sessions.clear();
+        if !std::thread::panicking() && Arc::strong_count(&self.server) == 1 {
+            self.server.database().check_idle().unwrap();
+        }
+    }
+}
