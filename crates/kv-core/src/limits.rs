@@ -32,6 +32,10 @@ pub const TRANSACTIONS_MAX: usize = 100_000;
 /// Commits that may be between their revision and their visibility. Only a running thread is
 /// there, never one that waits, so this bounds threads, not transactions.
 pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 4096;
+/// Highest revision: 48 bits, a million commits a second for nine years.
+pub const REVISION_MAX: u64 = (1 << 48) - 1;
+/// Latest time of a commit, in milliseconds since the Unix epoch: 42 bits, the year 2109.
+pub const COMMIT_TIME_MS_MAX: u64 = (1 << 42) - 1;
 /// Partitions that keys hash to and that shards own: many a shard, so that shards are even.
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys with versions that may have become superfluous, looked at by each write.

@@ -11,6 +11,7 @@
 use std::time::Instant;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
 use super::{Mode, Owner};
@@ -78,36 +79,52 @@ impl LockTable {
 
     /// Grants the lock if nobody holds, or waits for, anything that stands against it.
     pub(crate) fn try_acquire(&mut self, hash: u64, key: &Key, holder: Holder) -> bool {
+        if !self.ranges.is_empty() || self.waiting_ranges > 0 {
+            return self.try_acquire_among_ranges(hash, key, holder);
+        }
+        match self.keys.entry(hash, |lock| *lock.key == **key, |lock| lock.hash) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(KeyLock::new(key, hash, Some(holder)));
+                true
+            }
+            Entry::Occupied(occupied) => occupied.into_mut().try_add(holder),
+        }
+    }
+
+    fn try_acquire_among_ranges(&mut self, hash: u64, key: &Key, holder: Holder) -> bool {
         let tree = holder.owner.tree;
         if self.range_conflicts(key, tree, holder.mode) {
             return false;
         }
-        let upgrades = self.is_upgrade(hash, key, tree, holder.mode);
-        let waited_for =
-            self.waiting_ranges > 0 || self.find(hash, key).is_some_and(|lock| lock.waiters > 0);
-        let held_against = self.find(hash, key).is_some_and(|lock| {
-            lock.holders.iter().any(|other| conflicts(other, tree, holder.mode))
-        });
-        if held_against || waited_for && !upgrades {
+        let has_range_there = holder.mode == Mode::Exclusive && self.holds_range_on(key, tree);
+        if self.waiting_ranges > 0 && !has_range_there && !self.is_held_by(hash, key, tree) {
             return false;
         }
-        self.grant(hash, key, holder);
-        true
+        let lock = self.entry(hash, key);
+        if has_range_there && !lock.holders.iter().any(|other| conflicts(other, tree, holder.mode))
+        {
+            lock.add(holder);
+            return true;
+        }
+        let is_added = lock.try_add(holder);
+        self.forget_if_unused(hash, key);
+        is_added
     }
 
     /// Whether the owner asks for more on a key that it has locked, alone or within a range.
     pub(crate) fn is_upgrade(&self, hash: u64, key: &[u8], tree: TreeId, mode: Mode) -> bool {
         mode == Mode::Exclusive
-            && (self.mode_of(hash, key, tree).is_some()
-                || self
-                    .ranges
-                    .iter()
-                    .any(|range| range.holder.owner.tree == tree && range.interval.contains(key)))
+            && (self.is_held_by(hash, key, tree) || self.holds_range_on(key, tree))
     }
 
-    fn mode_of(&self, hash: u64, key: &[u8], tree: TreeId) -> Option<Mode> {
-        let holders = &self.find(hash, key)?.holders;
-        holders.iter().find(|holder| holder.owner.tree == tree).map(|holder| holder.mode)
+    fn is_held_by(&self, hash: u64, key: &[u8], tree: TreeId) -> bool {
+        self.find(hash, key).is_some_and(|lock| lock.is_held_by(tree))
+    }
+
+    fn holds_range_on(&self, key: &[u8], tree: TreeId) -> bool {
+        self.ranges
+            .iter()
+            .any(|range| range.holder.owner.tree == tree && range.interval.contains(key))
     }
 
     fn range_conflicts(&self, key: &[u8], tree: TreeId, mode: Mode) -> bool {
@@ -118,11 +135,7 @@ impl LockTable {
 
     /// Adds the lock, or raises the owner's to its mode.
     pub(crate) fn grant(&mut self, hash: u64, key: &Key, holder: Holder) {
-        let holders = &mut self.entry(hash, key).holders;
-        match holders.iter_mut().find(|held| held.owner.tree == holder.owner.tree) {
-            Some(held) => held.mode = held.mode.max(holder.mode),
-            None => holders.push(holder),
-        }
+        self.entry(hash, key).add(holder);
     }
 
     /// Adds the lock on an interval.
@@ -177,11 +190,18 @@ impl LockTable {
     /// Takes the mark away again.
     pub(crate) fn unmark_key(&mut self, hash: u64, key: &[u8]) {
         self.waiting_keys -= 1;
-        if let Ok(mut entry) = self.keys.find_entry(hash, |lock| *lock.key == *key) {
-            entry.get_mut().waiters -= 1;
-            if entry.get().waiters == 0 && entry.get().holders.is_empty() {
-                entry.remove();
-            }
+        if let Some(lock) = self.keys.find_mut(hash, |lock| *lock.key == *key) {
+            lock.waiters -= 1;
+        }
+        self.forget_if_unused(hash, key);
+    }
+
+    fn forget_if_unused(&mut self, hash: u64, key: &[u8]) {
+        if let Ok(entry) = self.keys.find_entry(hash, |lock| *lock.key == *key)
+            && entry.get().waiters == 0
+            && entry.get().holders.is_empty()
+        {
+            entry.remove();
         }
     }
 
@@ -276,13 +296,37 @@ impl LockTable {
     fn entry(&mut self, hash: u64, key: &Key) -> &mut KeyLock {
         self.keys
             .entry(hash, |lock| *lock.key == **key, |lock| lock.hash)
-            .or_insert_with(|| KeyLock {
-                key: key.clone(),
-                hash,
-                holders: SmallVec::new(),
-                waiters: 0,
-            })
+            .or_insert_with(|| KeyLock::new(key, hash, None))
             .into_mut()
+    }
+}
+
+impl KeyLock {
+    fn new(key: &Key, hash: u64, holder: Option<Holder>) -> KeyLock {
+        KeyLock { key: key.clone(), hash, holders: holder.into_iter().collect(), waiters: 0 }
+    }
+
+    fn is_held_by(&self, tree: TreeId) -> bool {
+        self.holders.iter().any(|holder| holder.owner.tree == tree)
+    }
+
+    /// Adds the lock if no holder stands against it, and nobody who waits would be overtaken but
+    /// by an upgrade.
+    fn try_add(&mut self, holder: Holder) -> bool {
+        let tree = holder.owner.tree;
+        let overtakes = self.waiters > 0 && !self.is_held_by(tree);
+        if overtakes || self.holders.iter().any(|other| conflicts(other, tree, holder.mode)) {
+            return false;
+        }
+        self.add(holder);
+        true
+    }
+
+    fn add(&mut self, holder: Holder) {
+        match self.holders.iter_mut().find(|held| held.owner.tree == holder.owner.tree) {
+            Some(held) => held.mode = held.mode.max(holder.mode),
+            None => self.holders.push(holder),
+        }
     }
 }
 

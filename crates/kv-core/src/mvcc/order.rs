@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::limits::COMMITS_IN_FLIGHT_MAX;
+use crate::limits::{COMMIT_TIME_MS_MAX, COMMITS_IN_FLIGHT_MAX, REVISION_MAX};
 use crate::types::Revision;
 
 const RING_MASK: u64 = COMMITS_IN_FLIGHT_MAX as u64 - 1;
@@ -84,11 +84,12 @@ impl CommitOrder {
     }
 
     fn begin(&self, clock: &dyn Clock) -> Stamp {
-        let wall_ms = clock.wall_ms();
+        let wall_ms = clock.wall_ms().min(COMMIT_TIME_MS_MAX);
         let mut last = self.last.lock();
         last.revision += 1;
         last.time_ms = last.time_ms.max(wall_ms);
         let in_flight = last.revision - self.visible.load(Ordering::Relaxed);
+        assert!(last.revision <= REVISION_MAX, "revisions are used up");
         assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "more commits under way than threads");
         Stamp { revision: Revision(last.revision), time_ms: last.time_ms }
     }

@@ -4,8 +4,10 @@
 //! over a hash index, an ordered index, version chains and a lock table ([`shard`]). One-shard
 //! logic knows nothing of sharding; [`scan`] merges the shards in key order.
 
+pub(crate) mod index;
 pub(crate) mod order;
 pub(crate) mod placement;
 pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod shard;
+pub(crate) mod slots;

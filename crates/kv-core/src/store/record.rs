@@ -1,14 +1,15 @@
 //! A record: one version of one key, in one allocation, immutable once it is committed.
 //!
-//! Layout, 24 bytes of header beside the 16 of reference count and length:
+//! Layout, 16 bytes of header beside the 16 of reference count and length:
 //!
 //! ```text
-//! count 8 | length 8 | revision 8 | time 48 bits, flags 16 | version 48 bits, key length 16 | key | value
+//! count 64 | length 64 | revision 48, key length 16 | time 42, flags 6, version 16 | key | value
 //! ```
 //!
-//! With 16 bytes of key and 64 of value that is 120 bytes, one size class of the common
-//! allocators. A handle is one word, and cloning it does not copy the bytes: a reader takes a
-//! handle under the latch and copies outside it.
+//! A version that does not fit 16 bits, which is rare, has eight bytes more at the end. With 16
+//! bytes of key and 64 of value a record has 112 bytes, one size class of the common allocators.
+//! A handle is one word, and cloning it does not copy the bytes: a reader takes a handle under
+//! the latch and copies outside it.
 //!
 //! The value of a record may be *elsewhere* (evicted to a log or a file); then the bytes after
 //! the key say where, and whoever wants the value gets a [`Place`] to fetch it from.
@@ -16,23 +17,54 @@
 use smallvec::SmallVec;
 use triomphe::{Arc, ThinArc};
 
+use crate::limits::{COMMIT_TIME_MS_MAX, REVISION_MAX};
 use crate::types::{Revision, ValueKind, Version};
 
 const FLAG_TOMBSTONE: u64 = 1;
 const FLAG_JSON: u64 = 2;
 const FLAG_ELSEWHERE: u64 = 4;
-const FLAG_BITS: u32 = 16;
+/// The version is in the last eight bytes.
+const FLAG_LONG_VERSION: u64 = 8;
+const FLAG_BITS: u32 = 6;
 const FLAG_MASK: u64 = (1 << FLAG_BITS) - 1;
+const VERSION_BITS: u32 = 16;
+const VERSION_MASK: u64 = (1 << VERSION_BITS) - 1;
+const LONG_VERSION_BYTES: usize = 8;
 const KEY_LEN_BITS: u32 = 16;
 const KEY_LEN_MASK: u64 = (1 << KEY_LEN_BITS) - 1;
 /// Keys and values up to this together are put side by side without a second allocation.
 const SCRATCH_BYTES: usize = 512;
 
+const _: () = assert!(REVISION_MAX < 1 << (u64::BITS - KEY_LEN_BITS));
+const _: () = assert!(COMMIT_TIME_MS_MAX < 1 << (u64::BITS - FLAG_BITS - VERSION_BITS));
+
 #[derive(Debug, Clone, Copy)]
 struct Header {
+    revision_key_len: u64,
+    time_flags_version: u64,
+}
+
+/// What is stamped on a record, and its flags.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
     revision: u64,
-    time_flags: u64,
-    version_key_len: u64,
+    time_ms: u64,
+    version: u64,
+    flags: u64,
+}
+
+impl Marks {
+    fn header(self, key_len: usize) -> Header {
+        debug_assert!(self.revision <= REVISION_MAX && self.time_ms <= COMMIT_TIME_MS_MAX);
+        let (flags, version) = match self.version {
+            short if short <= VERSION_MASK => (self.flags & !FLAG_LONG_VERSION, short),
+            _ => (self.flags | FLAG_LONG_VERSION, 0),
+        };
+        Header {
+            revision_key_len: self.revision << KEY_LEN_BITS | (key_len as u64 - 1),
+            time_flags_version: (self.time_ms << FLAG_BITS | flags) << VERSION_BITS | version,
+        }
+    }
 }
 
 /// One version of one key. Cloning shares it.
@@ -79,60 +111,57 @@ impl Record {
             ValueKind::Text => 0,
             ValueKind::Json => FLAG_JSON,
         };
-        Record::build(key, value, 0, flags, 0)
+        Record::build(key, value, Marks { flags, ..Marks::default() })
     }
 
     /// A delete that is not committed yet.
     pub(crate) fn tombstone(key: &[u8]) -> Record {
-        Record::build(key, &[], 0, FLAG_TOMBSTONE, 0)
+        Record::build(key, &[], Marks { flags: FLAG_TOMBSTONE, ..Marks::default() })
     }
 
-    fn build(key: &[u8], rest: &[u8], revision: u64, time_flags: u64, version: u64) -> Record {
+    fn build(key: &[u8], rest: &[u8], marks: Marks) -> Record {
         debug_assert!(!key.is_empty() && key.len() <= crate::limits::KEY_BYTES_MAX);
-        let key_len = key.len() as u64 - 1;
-        let header =
-            Header { revision, time_flags, version_key_len: version << KEY_LEN_BITS | key_len };
+        let header = marks.header(key.len());
         let mut bytes: SmallVec<[u8; SCRATCH_BYTES]> =
-            SmallVec::with_capacity(key.len() + rest.len());
+            SmallVec::with_capacity(key.len() + rest.len() + LONG_VERSION_BYTES);
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(rest);
+        if marks.version > VERSION_MASK {
+            bytes.extend_from_slice(&marks.version.to_le_bytes());
+        }
         Record(ThinArc::from_header_and_slice(header, &bytes))
     }
 
     /// The same version with its value elsewhere.
     pub(crate) fn to_elsewhere(&self, place: Place) -> Record {
-        let header = self.header();
-        let time_flags = header.time_flags | FLAG_ELSEWHERE;
-        let version = self.version().0;
-        Record::build(self.key(), &place.to_bytes(), header.revision, time_flags, version)
+        let marks = self.marks();
+        let flags = marks.flags | FLAG_ELSEWHERE;
+        Record::build(self.key(), &place.to_bytes(), Marks { flags, ..marks })
     }
 
     /// The same version with its value in memory again.
     pub(crate) fn to_resident(&self, value: &[u8]) -> Record {
-        let header = self.header();
-        let time_flags = header.time_flags & !FLAG_ELSEWHERE;
-        Record::build(self.key(), value, header.revision, time_flags, self.version().0)
+        let marks = self.marks();
+        let flags = marks.flags & !FLAG_ELSEWHERE;
+        Record::build(self.key(), value, Marks { flags, ..marks })
     }
 
-    /// Makes it a committed version. Copies it if a reader of the own writes still shares it.
+    /// Makes it a committed version. Copies it if its length changes, or if a reader of the own
+    /// writes still shares it.
     pub(crate) fn stamp(&mut self, revision: Revision, version: Version, time_ms: u64) {
-        let stamp = |header: &mut Header| {
-            header.revision = revision.0;
-            header.time_flags = time_ms << FLAG_BITS | header.time_flags & FLAG_MASK;
-            header.version_key_len =
-                version.0 << KEY_LEN_BITS | header.version_key_len & KEY_LEN_MASK;
-        };
-        let stamped = self.0.with_arc_mut(|arc| match Arc::get_mut(arc) {
-            Some(unique) => {
-                stamp(unique.header_mut());
-                true
-            }
-            None => false,
-        });
-        if !stamped {
-            let mut header = *self.header();
-            stamp(&mut header);
-            self.0 = ThinArc::from_header_and_slice(header, self.bytes());
+        let flags = self.marks().flags;
+        let marks = Marks { revision: revision.0, version: version.0, time_ms, flags };
+        let header = marks.header(self.key_len());
+        let is_in_place = version.0 <= VERSION_MASK
+            && self.0.with_arc_mut(|arc| match Arc::get_mut(arc) {
+                Some(unique) => {
+                    *unique.header_mut() = header;
+                    true
+                }
+                None => false,
+            });
+        if !is_in_place {
+            *self = Record::build(self.key(), self.rest(), marks);
         }
     }
 
@@ -144,44 +173,67 @@ impl Record {
         &self.0.slice
     }
 
+    fn flags(&self) -> u64 {
+        self.header().time_flags_version >> VERSION_BITS & FLAG_MASK
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            revision: self.revision().0,
+            time_ms: self.time_ms(),
+            version: self.version().0,
+            flags: self.flags(),
+        }
+    }
+
     fn key_len(&self) -> usize {
-        (self.header().version_key_len & KEY_LEN_MASK) as usize + 1
+        (self.header().revision_key_len & KEY_LEN_MASK) as usize + 1
     }
 
     pub(crate) fn key(&self) -> &[u8] {
         &self.bytes()[..self.key_len()]
     }
 
+    /// What follows the key: the value, or its place.
+    fn rest(&self) -> &[u8] {
+        let long_version = usize::from(self.flags() & FLAG_LONG_VERSION != 0) * LONG_VERSION_BYTES;
+        &self.bytes()[self.key_len()..self.bytes().len() - long_version]
+    }
+
     /// The value's bytes. Only for a record that is not elsewhere.
     pub(crate) fn value_bytes(&self) -> &[u8] {
         debug_assert!(self.place().is_none(), "the value of an evicted record is fetched first");
-        &self.bytes()[self.key_len()..]
+        self.rest()
     }
 
     /// Where the value is, if not here.
     pub(crate) fn place(&self) -> Option<Place> {
-        let elsewhere = self.header().time_flags & FLAG_ELSEWHERE != 0;
-        elsewhere.then(|| Place::from_bytes(&self.bytes()[self.key_len()..]))
+        (self.flags() & FLAG_ELSEWHERE != 0).then(|| Place::from_bytes(self.rest()))
     }
 
     pub(crate) fn is_tombstone(&self) -> bool {
-        self.header().time_flags & FLAG_TOMBSTONE != 0
+        self.flags() & FLAG_TOMBSTONE != 0
     }
 
     pub(crate) fn kind(&self) -> ValueKind {
-        if self.header().time_flags & FLAG_JSON != 0 { ValueKind::Json } else { ValueKind::Text }
+        if self.flags() & FLAG_JSON != 0 { ValueKind::Json } else { ValueKind::Text }
     }
 
     pub(crate) fn revision(&self) -> Revision {
-        Revision(self.header().revision)
+        Revision(self.header().revision_key_len >> KEY_LEN_BITS)
     }
 
     pub(crate) fn version(&self) -> Version {
-        Version(self.header().version_key_len >> KEY_LEN_BITS)
+        if self.flags() & FLAG_LONG_VERSION == 0 {
+            return Version(self.header().time_flags_version & VERSION_MASK);
+        }
+        let mut version = [0; LONG_VERSION_BYTES];
+        version.copy_from_slice(&self.bytes()[self.bytes().len() - LONG_VERSION_BYTES..]);
+        Version(u64::from_le_bytes(version))
     }
 
     pub(crate) fn time_ms(&self) -> u64 {
-        self.header().time_flags >> FLAG_BITS
+        self.header().time_flags_version >> (FLAG_BITS + VERSION_BITS)
     }
 
     /// Bytes of memory that it holds, without the allocator's own.
@@ -205,6 +257,20 @@ mod tests {
         assert_eq!(record.version(), Version(3));
         assert_eq!(record.time_ms(), 1_700_000_000_123);
         assert!(!record.is_tombstone());
+    }
+
+    #[test]
+    fn versions_beyond_sixteen_bits_fit_too() {
+        for version in [65_535, 65_536, u64::MAX] {
+            let mut record = Record::value(b"key", b"value", ValueKind::Text);
+            record.stamp(Revision(REVISION_MAX), Version(version), COMMIT_TIME_MS_MAX);
+            assert_eq!(record.version(), Version(version));
+            assert_eq!((record.key(), record.value_bytes()), (&b"key"[..], &b"value"[..]));
+            assert_eq!(record.revision(), Revision(REVISION_MAX));
+            assert_eq!(record.time_ms(), COMMIT_TIME_MS_MAX);
+            let away = record.to_elsewhere(Place { area: 1, offset: 2, value_bytes: 5 });
+            assert_eq!(away.to_resident(b"value").version(), Version(version));
+        }
     }
 
     #[test]
@@ -240,7 +306,7 @@ mod tests {
     #[test]
     fn sixteen_and_sixty_four_bytes_make_one_size_class() {
         let record = Record::value(&[b'k'; 16], &[b'v'; 64], ValueKind::Text);
-        assert_eq!(record.memory_bytes(), 120);
+        assert_eq!(record.memory_bytes(), 112);
         assert_eq!(size_of::<Option<Record>>(), 8);
     }
 }

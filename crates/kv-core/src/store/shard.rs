@@ -13,12 +13,13 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::index::HashIndex;
 use super::order::{KeyOf, OrderedIndex};
 use super::placement::Placement;
 use super::record::Record;
+use super::slots::{Slot, Slots};
 use crate::limits::TRIM_PER_WRITE;
 use crate::lock::table::LockTable;
 use crate::mvcc::views::{Horizon, Views};
@@ -42,7 +43,7 @@ struct Shard {
 #[derive(Debug, Default)]
 pub(crate) struct ShardState {
     pub(crate) locks: LockTable,
-    index: HashTable<u32>,
+    index: HashIndex,
     slots: Slots,
     order: OrderedIndex,
     /// Lists of older versions, oldest first, by the number that a slot has for its list.
@@ -54,18 +55,6 @@ pub(crate) struct ShardState {
     live_keys: usize,
     superseded_records: usize,
     record_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Slots(Vec<Slot>);
-
-#[derive(Debug)]
-struct Slot {
-    newest: Record,
-    /// One more than the number of its list of older versions; 0 is none.
-    older: u32,
-    /// Whether it is in the queue of slots to be trimmed.
-    is_queued: bool,
 }
 
 /// An older version, and the revision that ended its time. (Its successor may have been dropped.)
@@ -129,26 +118,20 @@ impl Shards {
     }
 }
 
-impl KeyOf for Slots {
-    fn key_of(&self, slot: u32) -> &[u8] {
-        self.0[slot as usize].newest.key()
-    }
-}
-
 impl ShardState {
     /// The slot of a key that is known, deleted or not.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.index.find(hash, |&slot| self.slots.key_of(slot) == key).copied()
+        self.index.find(hash, key, &self.slots)
     }
 
     /// The newest committed version, which may be a delete.
     pub(crate) fn newest(&self, hash: u64, key: &[u8]) -> Option<&Record> {
-        self.find(hash, key).map(|slot| &self.slots.0[slot as usize].newest)
+        self.find(hash, key).map(|slot| &self.slots[slot].newest)
     }
 
     /// The newest committed version in a slot.
     pub(crate) fn newest_in(&self, slot: u32) -> &Record {
-        &self.slots.0[slot as usize].newest
+        &self.slots[slot].newest
     }
 
     /// What a view at `revision` sees under the key.
@@ -160,7 +143,7 @@ impl ShardState {
     }
 
     fn slot_at(&self, slot: u32, revision: Revision) -> Seen<'_> {
-        let slot = &self.slots.0[slot as usize];
+        let slot = &self.slots[slot];
         if slot.newest.revision() <= revision {
             return Seen::Record(&slot.newest);
         }
@@ -183,7 +166,7 @@ impl ShardState {
         revision: Revision,
     ) -> Seen<'_> {
         let Some(slot) = self.find(hash, key) else { return Seen::Nothing };
-        let slot = &self.slots.0[slot as usize];
+        let slot = &self.slots[slot];
         if version == Version(0) || version > slot.newest.version() {
             return Seen::Nothing;
         }
@@ -209,7 +192,7 @@ impl ShardState {
         key: &[u8],
         revision: Revision,
     ) -> impl Iterator<Item = &Record> {
-        let slot = self.find(hash, key).map(|slot| &self.slots.0[slot as usize]);
+        let slot = self.find(hash, key).map(|slot| &self.slots[slot]);
         let older = slot.and_then(|slot| self.older_of(slot)).into_iter().flatten();
         let all = older.map(|old| &old.record).chain(slot.map(|slot| &slot.newest)).rev();
         all.filter(move |record| record.revision() <= revision)
@@ -232,7 +215,7 @@ impl ShardState {
         self.record_bytes += record.memory_bytes();
         self.live_keys += usize::from(!record.is_tombstone());
         let Some(number) = slot else { return self.create(hash, record, placement) };
-        let slot = &mut self.slots.0[number as usize];
+        let slot = &mut self.slots[number];
         debug_assert!(record.revision() > slot.newest.revision());
         let at = record.revision();
         debug_assert_eq!(record.version().0, slot.newest.version().0 + 1);
@@ -251,12 +234,9 @@ impl ShardState {
     }
 
     fn create(&mut self, hash: u64, record: Record, placement: &Placement) -> u32 {
-        let number = u32::try_from(self.slots.0.len()).unwrap_or(u32::MAX);
-        assert!(number < u32::MAX, "a shard holds at most 2^32 - 1 keys; use more shards");
-        self.slots.0.push(Slot { newest: record, older: 0, is_queued: false });
+        let number = self.slots.push(Slot { newest: record, older: 0, is_queued: false });
         self.order.insert(number, &self.slots);
-        let slots = &self.slots;
-        self.index.insert_unique(hash, number, |&slot| placement.hash(slots.key_of(slot)));
+        self.index.insert(hash, number, &self.slots, placement);
         number
     }
 
@@ -266,13 +246,13 @@ impl ShardState {
         self.trim_slot(slot, retention);
         for _ in 0..TRIM_PER_WRITE.min(self.untrimmed.len()) {
             let Some(slot) = self.untrimmed.pop_front() else { return };
-            self.slots.0[slot as usize].is_queued = false;
+            self.slots[slot].is_queued = false;
             self.trim_slot(slot, retention);
         }
     }
 
     fn trim_slot(&mut self, number: u32, retention: Retention<'_>) {
-        let slot = &mut self.slots.0[number as usize];
+        let slot = &mut self.slots[number];
         let Some(list) = slot.older.checked_sub(1) else { return };
         let older = &mut self.older[list as usize];
         let mut superfluous = (older.len() + 1).saturating_sub(retention.versions);
@@ -332,7 +312,7 @@ impl ShardState {
     /// Puts a record in the place of the one of the same key and version, if it is still there.
     pub(crate) fn exchange(&mut self, hash: u64, record: Record) {
         let Some(number) = self.find(hash, record.key()) else { return };
-        let slot = &mut self.slots.0[number as usize];
+        let slot = &mut self.slots[number];
         let older = slot.older.checked_sub(1).map(|list| &mut self.older[list as usize]);
         let same = std::iter::once(&mut slot.newest)
             .chain(older.into_iter().flatten().map(|old| &mut old.record))
@@ -351,7 +331,7 @@ impl ShardState {
     /// What is wrong with the shard, if anything.
     pub(crate) fn fault(&self, index: ShardIndex, placement: &Placement) -> Option<String> {
         let (mut live, mut bytes) = (0, 0);
-        for (number, slot) in (0..).zip(&self.slots.0) {
+        for (number, slot) in (0..).zip(self.slots.iter()) {
             let key = slot.newest.key();
             let hash = placement.hash(key);
             if placement.shard(hash) != index || self.find(hash, key) != Some(number) {
@@ -378,7 +358,7 @@ impl ShardState {
             let counted = self.superseded_records;
             return Some(format!("{superseded} older versions, {counted} counted"));
         }
-        let (slots, ordered) = (self.slots.0.len(), self.order.len());
+        let (slots, ordered) = (self.slots.len(), self.order.len());
         if slots != self.index.len() || slots != ordered {
             return Some(format!("{slots} keys, {} hashed, {ordered} ordered", self.index.len()));
         }
@@ -387,6 +367,6 @@ impl ShardState {
 
     /// How many versions are kept, deletes included.
     pub(crate) fn version_count(&self) -> usize {
-        self.slots.0.len() + self.superseded_records
+        self.slots.len() + self.superseded_records
     }
 }

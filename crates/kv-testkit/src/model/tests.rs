@@ -1,0 +1,110 @@
+//! The model against a few cases worked out by hand; the scripts test the rest of it, through the
+//! naive engine in `tests/`.
+
+use super::*;
+
+const C: u32 = 1;
+
+fn get(model: &Model, id: Option<u64>, key: &str) -> Option<String> {
+    let value = model.get(C, id, key.as_bytes()).unwrap();
+    value.map(|value| String::from_utf8(value).unwrap())
+}
+
+fn put(model: &mut Model, id: Option<u64>, key: &str, value: &str) {
+    model.put(C, id, key.as_bytes(), value.as_bytes(), Condition::Always).unwrap();
+}
+
+#[test]
+fn versions_and_revisions_count_changes_only() {
+    let mut model = Model::default();
+    put(&mut model, None, "k", "a");
+    assert_eq!(model.delete(C, None, b"k", Condition::Always), Ok(true));
+    assert_eq!(model.delete(C, None, b"k", Condition::Always), Ok(false));
+    put(&mut model, None, "k", "b");
+    assert_eq!(model.revision(), 3);
+    let history = model.history(b"k");
+    assert_eq!(history.iter().map(|version| version.version).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(history[1].value, None);
+    assert_eq!(model.get_version(b"k", 1), Some(b"a".to_vec()));
+    assert_eq!(model.get_at(b"k", 2), Ok(None));
+    assert_eq!(model.get_at(b"k", 4), Err(Refusal::Argument));
+
+    let id = model.begin(C, Place::Root, None, None).unwrap();
+    put(&mut model, None, "new", "x");
+    model.delete(C, None, b"new", Condition::Always).unwrap();
+    model.commit(C, Some(id)).unwrap();
+    assert_eq!((model.revision(), model.history(b"new").len()), (3, 0));
+}
+
+#[test]
+fn a_child_hands_over_or_vanishes() {
+    let mut model = Model::default();
+    put(&mut model, None, "k", "0");
+    let root = model.begin(C, Place::Root, None, None).unwrap();
+    put(&mut model, None, "k", "1");
+    let child = model.begin(C, Place::Current, None, None).unwrap();
+    put(&mut model, None, "k", "2");
+    assert_eq!(model.get(C, Some(root), b"k"), Err(Refusal::Busy));
+    model.rollback(C, Some(child)).unwrap();
+    assert_eq!(get(&model, None, "k").as_deref(), Some("1"));
+    model.begin(C, Place::Inside(root), None, None).unwrap();
+    put(&mut model, None, "k", "3");
+    assert_eq!(model.show_all(C)[0].2, Some(3));
+    model.commit(C, None).unwrap();
+    assert_eq!(model.show_all(C)[0].2, Some(1));
+    assert_eq!(get(&model, None, "k").as_deref(), Some("3"));
+    assert_eq!(model.get(2, None, b"k"), Ok(Some(b"0".to_vec())));
+    assert_eq!(model.commit_all(C), (1, vec![]));
+    assert_eq!(model.get(2, None, b"k"), Ok(Some(b"3".to_vec())));
+    assert_eq!(model.history(b"k").len(), 2);
+}
+
+#[test]
+fn a_snapshot_reads_its_view_and_the_first_updater_wins() {
+    let mut model = Model::default();
+    put(&mut model, None, "k", "0");
+    let id = model.begin(C, Place::Root, Some(Isolation::Snapshot), None).unwrap();
+    model.put(2, None, b"k", b"1", Condition::Always).unwrap();
+    assert_eq!(get(&model, None, "k").as_deref(), Some("0"));
+    assert_eq!(model.increment(C, None, b"k", 1), Err(Refusal::Conflict));
+    assert_eq!(model.get(C, None, b"k"), Err(Refusal::Aborted));
+    assert_eq!(model.commit(C, Some(id)), Err(Refusal::Aborted));
+    assert_eq!(model.commit_all(C), (0, vec![id]));
+    model.rollback(C, None).unwrap();
+    assert_eq!(get(&model, None, "k").as_deref(), Some("1"));
+}
+
+#[test]
+fn conditions_see_the_version_that_an_own_write_will_get() {
+    let mut model = Model::default();
+    put(&mut model, None, "k", "0");
+    model.begin(C, Place::Root, None, None).unwrap();
+    put(&mut model, None, "k", "1");
+    let refused = model.put(C, None, b"k", b"2", Condition::Version(1));
+    assert_eq!(refused, Err(Refusal::Precondition(2)));
+    assert_eq!(model.delete(C, None, b"k", Condition::Version(2)), Ok(true));
+    assert_eq!(model.put(C, None, b"k", b"3", Condition::Absent), Ok(()));
+    let meta = model.meta(C, None, b"k").unwrap().unwrap();
+    assert_eq!(meta, Meta { version: 2, revision: None, bytes: 1 });
+}
+
+#[test]
+fn scans_merge_own_writes_and_keep_their_bounds() {
+    let mut model = Model::default();
+    for key in ["a", "b", "c", "d"] {
+        put(&mut model, None, key, "0");
+    }
+    model.begin(C, Place::Root, None, None).unwrap();
+    put(&mut model, None, "bb", "1");
+    model.delete(C, None, b"c", Condition::Always).unwrap();
+    let scan = |model: &Model, interval: Interval| -> Vec<String> {
+        let pairs = model.scan(C, None, &interval).unwrap();
+        pairs.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect()
+    };
+    assert_eq!(scan(&model, Interval::default()), ["a", "b", "bb", "d"]);
+    assert_eq!(scan(&model, Interval::prefix(b"b")), ["b", "bb"]);
+    let after = Interval { after: Some(b"b".to_vec()), limit: Some(1), ..Interval::default() };
+    assert_eq!(scan(&model, after), ["bb"]);
+    assert_eq!(Interval::prefix(&[7, 255, 255]).to, Some(vec![8]));
+    assert_eq!(Interval::prefix(&[255]).to, None);
+}
