@@ -42,7 +42,10 @@ pub struct AsyncTransaction {
 
 /// Defines each operation once for both kinds of transaction.
 macro_rules! operations {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $output:ty = $session:ident => $step:expr;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident($($arg:ident: $type:ty),*) -> $output:ty = $session:ident => $step:expr;
+    )*) => {
         /// # Errors
         ///
         /// Every operation may answer [`Error::LockTimeout`], [`Error::OwnLock`] or

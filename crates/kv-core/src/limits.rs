@@ -1,6 +1,6 @@
 //! Every bound of the engine, in one place, with its unit and its reason.
 //!
-//! Those that a user may change are the defaults of [`crate::Options`]; the others are fixed, and
+//! Those that a user may change are the defaults of [`crate::Builder`]; the others are fixed, and
 //! relations between them are checked when the crate is compiled.
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::lock::wait::LockWait;
 
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl Timer {
         loop {
             match alarms.peek().map(|Reverse(alarm)| alarm.at) {
                 None => self.added.wait(&mut alarms),
-                Some(at) if at <= Instant::now() => {
+                Some(at) if at <= SystemClock.now() => {
                     if let Some(Reverse(alarm)) = alarms.pop() {
                         alarm.waker.wake();
                     }
@@ -84,7 +85,7 @@ impl Future for SettledOrLate {
             return Poll::Ready(());
         }
         let Some(at) = self.wait.deadline() else { return Poll::Pending };
-        if at <= Instant::now() {
+        if at <= SystemClock.now() {
             return Poll::Ready(());
         }
         if !self.has_alarm {
@@ -97,10 +98,10 @@ impl Future for SettledOrLate {
 
 /// Ready after a while.
 pub(crate) async fn sleep(duration: Duration) {
-    let at = Instant::now() + duration;
+    let at = SystemClock.now() + duration;
     let mut has_alarm = false;
     std::future::poll_fn(|context| {
-        if at <= Instant::now() {
+        if at <= SystemClock.now() {
             return Poll::Ready(());
         }
         if !has_alarm {

@@ -51,7 +51,7 @@ impl Revision {
     pub const NEWEST: Revision = Revision(u64::MAX);
 }
 
-/// What a transaction is promised about others. See [`crate::txn`] for what each means.
+/// What a transaction is promised about others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
     /// Strict two-phase locking: as if transactions ran one after the other.

@@ -5,7 +5,7 @@
 //! again with the same request; nothing has been written for it by then. A list that may be long
 //! is not written by the command but handed out as a [`Listing`], to be written in pieces.
 //!
-//! A new command gets its request in `kv-protocol`, and an arm in [`Client::run`] that calls a
+//! A new command gets its request in `kv-protocol`, and an arm in `Client::run` that calls a
 //! function in one of the modules below.
 
 mod listing;

@@ -337,11 +337,12 @@ fn conflicts(held: &Holder, tree: TreeId, mode: Mode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, ManualClock};
     use crate::types::{SessionId, TxnId};
 
     fn holder(tree: u64, mode: Mode) -> Holder {
         let owner = Owner { tree: TreeId(tree), session: SessionId(tree), txn: TxnId(1) };
-        Holder { owner, mode, since: Instant::now() }
+        Holder { owner, mode, since: ManualClock::new(0).now() }
     }
 
     fn key(name: &str) -> Key {

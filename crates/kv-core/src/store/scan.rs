@@ -96,10 +96,10 @@ impl Merge {
     /// Puts the shard's next hit among the heads.
     fn advance(&mut self, shards: &Shards, shard: ShardIndex) {
         let run = &mut self.runs[shard.0];
-        if run.hits.is_empty() {
-            if let Some(from) = run.next_from.take() {
-                run.read(shards, shard, &from, self.to.as_deref(), self.revision, self.run_rows);
-            }
+        if run.hits.is_empty()
+            && let Some(from) = run.next_from.take()
+        {
+            run.read(shards, shard, &from, self.to.as_deref(), self.revision, self.run_rows);
         }
         if let Some(hit) = run.hits.pop_front() {
             self.heads.push(Head { hit, shard });

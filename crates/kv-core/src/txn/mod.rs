@@ -20,7 +20,7 @@
 //! | roll back child | [`Session::rollback`] | its writes are undone; what it saw stays locked |
 //! | commit | [`Session::commit`] | one revision, no locks, no view |
 //! | rollback | [`Session::rollback`] | no trace, no locks, no view |
-//! | conflict … | [`Shared::abort`](crate::db::Shared) | no trace, no locks, no view; only the name is left |
+//! | conflict … | `Shared::abort` | no trace, no locks, no view; only the name is left |
 //!
 //! # Example
 //!

@@ -246,13 +246,14 @@ fn bytes_of(write: Option<&Write>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, ManualClock};
     use crate::types::ValueKind;
 
     fn tree_with_child(touch: impl Fn(&mut Tree)) -> Tree {
         let mut tree = Tree::new(TreeId(1), Isolation::Serializable, None);
-        tree.push_scope(TxnId(1), Instant::now(), None);
+        tree.push_scope(TxnId(1), ManualClock::new(0).now(), None);
         write(&mut tree, b"parent", b"old");
-        tree.push_scope(TxnId(2), Instant::now(), None);
+        tree.push_scope(TxnId(2), ManualClock::new(0).now(), None);
         touch(&mut tree);
         tree
     }
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn a_folded_child_is_undone_with_its_parent() {
         let mut tree = tree_with_child(|tree| {
-            tree.push_scope(TxnId(3), Instant::now(), None);
+            tree.push_scope(TxnId(3), ManualClock::new(0).now(), None);
             write(tree, b"grandchild", b"1");
             tree.fold_innermost();
         });

@@ -1,4 +1,6 @@
 //! The engine as a library, seen from outside. One binary, so that it is linked once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
 mod embedded;
 mod versions;

@@ -27,7 +27,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn new(scan: Scan, format: Format, kind: Option<ListKind>) -> Next {
+    fn next(scan: Scan, format: Format, kind: Option<ListKind>) -> Next {
         Next::List(Box::new(Listing { scan, format, kind, rows: 0, is_begun: false }))
     }
 
@@ -115,12 +115,12 @@ impl Client {
 
     pub(super) fn scan(&mut self, selection: &Selection<'_>) -> Step<Next> {
         let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
-        Ok(Listing::new(scan, self.format, Some(ListKind::Pairs)))
+        Ok(Listing::next(scan, self.format, Some(ListKind::Pairs)))
     }
 
     pub(super) fn count(&mut self, selection: &Selection<'_>) -> Step<Next> {
         let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
-        Ok(Listing::new(scan, self.format, None))
+        Ok(Listing::next(scan, self.format, None))
     }
 
     pub(super) fn show_all(&mut self, txn: Option<u64>) -> Step<Next> {
@@ -128,7 +128,7 @@ impl Client {
             Some(_) => self.session.scan(txn.map(TxnId), &ScanOptions::default())?,
             None => self.session.show_all(),
         };
-        Ok(Listing::new(scan, self.format, Some(ListKind::Shown)))
+        Ok(Listing::next(scan, self.format, Some(ListKind::Shown)))
     }
 }
 

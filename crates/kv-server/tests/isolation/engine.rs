@@ -14,7 +14,7 @@ use kv_server::server::Server;
 use kv_testkit::script::Driver;
 
 /// Sessions of a server that does not listen.
-pub struct EngineDriver {
+pub(crate) struct EngineDriver {
     server: Arc<Server>,
     sessions: BTreeMap<String, Session>,
 }
@@ -27,17 +27,17 @@ struct Session {
 }
 
 impl EngineDriver {
-    pub fn new(server: Arc<Server>) -> EngineDriver {
+    pub(crate) fn new(server: Arc<Server>) -> EngineDriver {
         EngineDriver { server, sessions: BTreeMap::new() }
     }
 
     /// Whether the session's command has no reply yet.
-    pub fn is_waiting(&self, session: &str) -> bool {
+    pub(crate) fn is_waiting(&self, session: &str) -> bool {
         self.sessions.get(session).is_some_and(|session| session.waiting.is_some())
     }
 
     /// The revision of the session's last commit.
-    pub fn last_commit(&mut self, session: &str) -> u64 {
+    pub(crate) fn last_commit(&mut self, session: &str) -> u64 {
         self.sessions.get_mut(session).map_or(0, |session| session.client.session().last_commit().0)
     }
 

@@ -3,6 +3,8 @@
 //! Every script of `kv-testkit/scripts` runs over the engine on one thread, and over the server
 //! through real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
 mod engine;
 mod served;
 

@@ -9,7 +9,7 @@ use kv_server::shutdown::Shutdown;
 use kv_testkit::script::{Driver, TcpDriver};
 
 /// A server that does not listen yet, with these flags besides those that every test wants.
-pub fn server(flags: &[&str]) -> Arc<Server> {
+pub(crate) fn server(flags: &[&str]) -> Arc<Server> {
     let arguments = ["kv-server", "--in-memory", "--listen", "127.0.0.1:0"];
     let config = Config::from_surroundings(&Surroundings {
         arguments: arguments.iter().chain(flags).map(Into::into).collect(),
@@ -21,14 +21,14 @@ pub fn server(flags: &[&str]) -> Arc<Server> {
 }
 
 /// A server that listens.
-pub struct Served {
-    pub address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     shutdown: Shutdown,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Served {
-    pub fn start(server: Arc<Server>) -> Served {
+    pub(crate) fn start(server: Arc<Server>) -> Served {
         let (shutdown, (sender, receiver)) = (Shutdown::new(), std::sync::mpsc::channel());
         let stop = shutdown.clone();
         let thread = std::thread::spawn(move || {
@@ -54,13 +54,13 @@ impl Drop for Served {
 }
 
 /// Drives scripts over a server of its own, through real sockets.
-pub struct ServedDriver {
+pub(crate) struct ServedDriver {
     tcp: TcpDriver,
     _served: Served,
 }
 
 impl ServedDriver {
-    pub fn start() -> Result<ServedDriver, String> {
+    pub(crate) fn start() -> Result<ServedDriver, String> {
         let served = Served::start(server(&[]));
         let tcp = TcpDriver::connect(served.address).map_err(|error| error.to_string())?;
         Ok(ServedDriver { tcp, _served: served })

@@ -129,11 +129,10 @@ impl Session {
         }
         if txn == root
             && let Some(mut tree) = self.forget(root)
+            && let Some(revision) = self.shared.commit(&mut tree)
         {
-            if let Some(revision) = self.shared.commit(&mut tree) {
-                self.last_commit = revision;
-                self.depends_on = revision.max(self.depends_on);
-            }
+            self.last_commit = revision;
+            self.depends_on = revision.max(self.depends_on);
         }
         Ok(())
     }
