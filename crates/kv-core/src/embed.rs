@@ -19,7 +19,7 @@ use crate::timer::SettledOrLate;
 use crate::txn::scan::{Row, ScanOptions};
 use crate::txn::session::{BeginOptions, Parent, Session};
 use crate::types::{Condition, Isolation, Revision, ValueKind, Version};
-use crate::value::{Meta, Value};
+use crate::value::{Meta, Past, Value};
 
 /// How often a closure is tried before its retryable error is given to the caller.
 pub const ATTEMPTS_MAX: u32 = 100;
@@ -101,6 +101,9 @@ operations! {
         session => session.delete(None, key, Some(version));
     /// Adds to the integer under a key; a missing key counts as 0. Answers the sum.
     fn add(key: &[u8], by: i64) -> i64 = session => session.add(None, key, by);
+    /// The committed versions of a key that are kept, newest first, at most `limit`. Knows nothing
+    /// of this transaction's own writes.
+    fn history(key: &[u8], limit: Option<u64>) -> Vec<Past> = session => session.history(key, limit);
     /// Rows in key order.
     fn scan(options: &ScanOptions) -> Vec<Row> = session => rows(session, options);
 }
