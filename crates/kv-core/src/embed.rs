@@ -80,30 +80,30 @@ macro_rules! operations {
 
 operations! {
     /// The value of a key.
-    fn get(key: &[u8]) -> Option<Value> = session => session.get(None, key);
+    fn get(key: impl AsRef<[u8]>) -> Option<Value> = session => session.get(None, key.as_ref());
     /// The value of a key that is about to be written: locks it exclusively at once, so that two
     /// transactions that do the same queue up instead of deadlocking.
-    fn get_for_update(key: &[u8]) -> Option<Value> = session => session.get_for_update(None, key);
+    fn get_for_update(key: impl AsRef<[u8]>) -> Option<Value> = session => session.get_for_update(None, key.as_ref());
     /// Whether a key is there.
-    fn exists(key: &[u8]) -> bool = session => session.exists(None, key);
+    fn exists(key: impl AsRef<[u8]>) -> bool = session => session.exists(None, key.as_ref());
     /// Version, revision, size and time of a key.
-    fn meta(key: &[u8]) -> Option<Meta> = session => session.meta(None, key);
+    fn meta(key: impl AsRef<[u8]>) -> Option<Meta> = session => session.meta(None, key.as_ref());
     /// Stores bytes.
-    fn put(key: &[u8], value: &[u8]) -> () =
-        session => session.put(None, key, value, ValueKind::Text, None);
+    fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> () =
+        session => session.put(None, key.as_ref(), value.as_ref(), ValueKind::Text, None);
     /// Stores a value of a kind, if a condition is met.
-    fn put_if(key: &[u8], value: &[u8], kind: ValueKind, condition: Condition) -> () =
-        session => session.put(None, key, value, kind, Some(condition));
+    fn put_if(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, kind: ValueKind, condition: Condition) -> () =
+        session => session.put(None, key.as_ref(), value.as_ref(), kind, Some(condition));
     /// Deletes a key; false if there was nothing to delete.
-    fn delete(key: &[u8]) -> bool = session => session.delete(None, key, None);
+    fn delete(key: impl AsRef<[u8]>) -> bool = session => session.delete(None, key.as_ref(), None);
     /// Deletes a key if it has this version.
-    fn delete_if(key: &[u8], version: Version) -> bool =
-        session => session.delete(None, key, Some(version));
+    fn delete_if(key: impl AsRef<[u8]>, version: Version) -> bool =
+        session => session.delete(None, key.as_ref(), Some(version));
     /// Adds to the integer under a key; a missing key counts as 0. Answers the sum.
-    fn add(key: &[u8], by: i64) -> i64 = session => session.add(None, key, by);
+    fn add(key: impl AsRef<[u8]>, by: i64) -> i64 = session => session.add(None, key.as_ref(), by);
     /// The committed versions of a key that are kept, newest first, at most `limit`. Knows nothing
     /// of this transaction's own writes.
-    fn history(key: &[u8], limit: Option<u64>) -> Vec<Past> = session => session.history(key, limit);
+    fn history(key: impl AsRef<[u8]>, limit: Option<u64>) -> Vec<Past> = session => session.history(key.as_ref(), limit);
     /// Rows in key order.
     fn scan(options: &ScanOptions) -> Vec<Row> = session => rows(session, options);
 }
@@ -231,8 +231,8 @@ impl Database {
     /// ```
     /// # let db = kv_core::Database::builder().open();
     /// let total = db.update(|txn| {
-    ///     txn.put(b"greeting", b"hello")?;
-    ///     txn.add(b"visits", 1)
+    ///     txn.put("greeting", "hello")?;
+    ///     txn.add("visits", 1)
     /// })?;
     /// assert_eq!(total, 1);
     /// # Ok::<(), kv_core::Error>(())
@@ -333,7 +333,8 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::EmptyKey`] or [`Error::TooBig`].
-    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, Error> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>, Error> {
+        let key = key.as_ref();
         self.shared.check_key(key)?;
         loop {
             match self.shared.read_single(key, Revision(0)) {
@@ -350,7 +351,8 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::EmptyKey`], [`Error::TooBig`] or [`Error::LockTimeout`]; nothing is stored then.
-    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Revision, Error> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Revision, Error> {
+        let (key, value) = (key.as_ref(), value.as_ref());
         let mut session = self.session();
         block(&mut session, |session| session.put(None, key, value, ValueKind::Text, None))?;
         self.settle(session.depends_on());
@@ -362,9 +364,9 @@ impl Database {
     /// # Errors
     ///
     /// As [`Database::put`].
-    pub fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
         let mut session = self.session();
-        let deleted = block(&mut session, |session| session.delete(None, key, None))?;
+        let deleted = block(&mut session, |session| session.delete(None, key.as_ref(), None))?;
         self.settle(session.depends_on());
         Ok(deleted)
     }

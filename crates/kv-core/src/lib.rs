@@ -7,12 +7,12 @@
 //! use kv_core::{Database, Error};
 //!
 //! let db = Database::builder().history(Some(3)).open();
-//! db.put(b"alice", b"100")?;
+//! db.put("alice", "100")?;
 //!
 //! // All or nothing, and as if nobody else were there. May run more than once.
 //! db.update(|txn| {
-//!     txn.add(b"alice", -30)?;
-//!     txn.add(b"bob", 30)
+//!     txn.add("alice", -30)?;
+//!     txn.add("bob", 30)
 //! })?;
 //!
 //! // One consistent state, without waiting for anybody.
@@ -20,7 +20,7 @@
 //!     let balance = |value: Option<kv_core::Value>| -> i64 {
 //!         value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()).unwrap_or(0)
 //!     };
-//!     Ok::<_, Error>(balance(txn.get(b"alice")?) + balance(txn.get(b"bob")?))
+//!     Ok::<_, Error>(balance(txn.get("alice")?) + balance(txn.get("bob")?))
 //! })?;
 //! assert_eq!(total, 100);
 //! # Ok::<(), Error>(())
@@ -83,3 +83,8 @@ pub use types::{
     Condition, Interval, Isolation, Revision, SessionId, ShardIndex, TxnId, ValueKind, Version,
 };
 pub use value::{Meta, Past, Value};
+
+/// The README's program is compiled and run as a test of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
