@@ -1,1 +1,18 @@
-//! Workloads and seeded generators that the benchmarks share.
+//! What the benchmarks share: seeded workloads, rounds and ratios, and a server to talk to.
+//!
+//! A benchmark is one flat file beside this one. It says what is compared and prints a table;
+//! everything that two of them need is here. None of it is meant for anything but measuring.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run is to stop and say why")]
+#![expect(clippy::print_stdout, reason = "the tables are what a benchmark is for")]
+
+pub mod arguments;
+pub mod measure;
+pub mod process;
+pub mod table;
+pub mod traffic;
+pub mod workload;
+
+/// The allocator of the server, so that the engine is measured with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

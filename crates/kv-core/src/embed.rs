@@ -83,7 +83,8 @@ operations! {
     fn get(key: impl AsRef<[u8]>) -> Option<Value> = session => session.get(None, key.as_ref());
     /// The value of a key that is about to be written: locks it exclusively at once, so that two
     /// transactions that do the same queue up instead of deadlocking.
-    fn get_for_update(key: impl AsRef<[u8]>) -> Option<Value> = session => session.get_for_update(None, key.as_ref());
+    fn get_for_update(key: impl AsRef<[u8]>) -> Option<Value> =
+        session => session.get_for_update(None, key.as_ref());
     /// Whether a key is there.
     fn exists(key: impl AsRef<[u8]>) -> bool = session => session.exists(None, key.as_ref());
     /// Version, revision, size and time of a key.
@@ -92,7 +93,12 @@ operations! {
     fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> () =
         session => session.put(None, key.as_ref(), value.as_ref(), ValueKind::Text, None);
     /// Stores a value of a kind, if a condition is met.
-    fn put_if(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, kind: ValueKind, condition: Condition) -> () =
+    fn put_if(
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        kind: ValueKind,
+        condition: Condition
+    ) -> () =
         session => session.put(None, key.as_ref(), value.as_ref(), kind, Some(condition));
     /// Deletes a key; false if there was nothing to delete.
     fn delete(key: impl AsRef<[u8]>) -> bool = session => session.delete(None, key.as_ref(), None);
@@ -103,7 +109,8 @@ operations! {
     fn add(key: impl AsRef<[u8]>, by: i64) -> i64 = session => session.add(None, key.as_ref(), by);
     /// The committed versions of a key that are kept, newest first, at most `limit`. Knows nothing
     /// of this transaction's own writes.
-    fn history(key: impl AsRef<[u8]>, limit: Option<u64>) -> Vec<Past> = session => session.history(key.as_ref(), limit);
+    fn history(key: impl AsRef<[u8]>, limit: Option<u64>) -> Vec<Past> =
+        session => session.history(key.as_ref(), limit);
     /// Rows in key order.
     fn scan(options: &ScanOptions) -> Vec<Row> = session => rows(session, options);
 }

@@ -174,7 +174,7 @@ fn a_value_that_is_elsewhere_is_asked_for_and_the_operation_repeated() {
     let shelf = Arc::new(Shelf(0.into()));
     let db = Database::builder().fetcher(shelf.clone()).open();
     for key in [&b"one"[..], b"two"] {
-        db.put(key, &[b"value of ".as_slice(), key].concat()).unwrap();
+        db.put(key, [b"value of ".as_slice(), key].concat()).unwrap();
         db.evict(key, Version(1), PLACE);
     }
     let mut session = db.session();

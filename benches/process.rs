@@ -1,0 +1,170 @@
+//! Other processes: servers to measure, this program once more, and what the kernel counts.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What /proc counts processor time in; it is the same on every Linux that is not very old.
+const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// Resident memory of a process in bytes.
+pub fn resident_bytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kib * 1024
+}
+
+/// Processor time of a process since it began, in user and kernel mode, in seconds.
+pub fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name in parentheses may hold blanks; what follows it is counted from field 3.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(14 - 3).take(2);
+    ticks.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / CLOCK_TICKS_PER_SECOND
+}
+
+/// How many file descriptors a process has open.
+pub fn descriptors_open(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// A command that runs `program` with as many file descriptors as the system allows.
+pub fn command_with_descriptors(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n \"$(ulimit -H -n)\"; exec \"$0\" \"$@\""]).arg(program);
+    command
+}
+
+/// A process that ends with its handle.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Running {
+        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// One line of what it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let output = self.0.stdout.as_mut().unwrap();
+        let mut byte = [0];
+        // Byte by byte: the child says little, and nothing behind the line may be taken.
+        while output.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already, which is as well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that is being measured.
+#[derive(Debug)]
+pub struct Server {
+    /// Its process.
+    pub process: Running,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the server at `path` with an empty store that keeps one version of each key.
+    pub fn start(path: &Path, more: &[&str]) -> Server {
+        let mut command = command_with_descriptors(path);
+        command.args(["--in-memory", "--history", "1", "--listen", "127.0.0.1:0"]).args(more);
+        let mut process = Running::start(command.stderr(Stdio::piped()));
+        let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the server ended before it listened").unwrap();
+            let rest = line.split_once("listening on ").map(|(_, rest)| rest);
+            if let Some(address) = rest.and_then(|rest| rest.split(' ').next()) {
+                break address.parse().unwrap();
+            }
+        };
+        // What it logs later is read, so that it never waits for us.
+        thread::spawn(move || lines.for_each(drop));
+        Server { process, address }
+    }
+
+    /// Starts `redis-server`, which keeps nothing on disk.
+    pub fn start_redis() -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = free.port().to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        let process = Running::start(command.stdout(Stdio::null()));
+        let started = Instant::now();
+        while TcpStream::connect(free).is_err() {
+            assert!(started.elapsed() < START_MAX, "redis-server does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Server { process, address: free }
+    }
+}
+
+/// The server's binary: the one that was named, or one built now like this benchmark was.
+pub fn server_binary(named: Option<String>) -> PathBuf {
+    if let Some(path) = named {
+        return path.into();
+    }
+    // This program is target/PROFILE/deps/NAME.
+    let program = std::env::current_exe().unwrap();
+    let profile = program.ancestors().nth(2).unwrap();
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "kv-server", "--bin", "kv-server"]);
+    build.arg("--target-dir").arg(profile.parent().unwrap());
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "kv-server cannot be built");
+    profile.join("kv-server")
+}
+
+/// This program once more, as a child that is told by its arguments what to do.
+pub fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_counts_for_this_process() {
+        let me = std::process::id();
+        assert!(resident_bytes(me) > 100 << 10);
+        assert!(descriptors_open(me) >= 3);
+        let before = cpu_seconds(me);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(60) {}
+        assert!(cpu_seconds(me) > before);
+    }
+
+    #[test]
+    fn a_child_has_every_descriptor_it_may_have() {
+        let mut command = command_with_descriptors(Path::new("sh"));
+        command.args(["-c", "echo $(ulimit -n) $(ulimit -H -n)"]).stdout(Stdio::piped());
+        let line = Running::start(&mut command).line();
+        let (soft, hard) = line.split_once(' ').unwrap();
+        assert_eq!(soft, hard);
+    }
+}
