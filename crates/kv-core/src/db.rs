@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Clock;
-use crate::error::{Error, LockInfo};
-use crate::lock::waits::{Target, Waits};
+use crate::error::{Error, LockInfo, LockTarget};
+use crate::lock::table::Holder;
+use crate::lock::waits::Waits;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
@@ -15,7 +16,7 @@ use crate::store::record::Record;
 use crate::store::shard::{Seen, ShardStats, Shards};
 use crate::txn::session::Session;
 use crate::txn::work::{holder_of, shown};
-use crate::types::{Revision, Version};
+use crate::types::{Revision, ShardIndex, Version};
 
 /// A transactional key-value store. Cheap to clone; all clones are the same store.
 #[derive(Debug, Clone)]
@@ -124,34 +125,43 @@ impl Database {
 
     /// Every lock that is held or waited for. Each shard is looked at in turn, so that what
     /// changes meanwhile may be missing.
-    pub fn locks(&self) -> Vec<LockInfo> {
+    pub fn locks(&self) -> impl Iterator<Item = LockInfo> + use<> {
+        let (held, waiting) = (self.clone(), self.clone());
+        let held = self.shared.shards.indices().flat_map(move |shard| held.locks_held(shard));
+        held.chain(std::iter::once_with(move || waiting.locks_waited_for()).flatten())
+    }
+
+    fn locks_held(&self, shard: ShardIndex) -> Vec<LockInfo> {
         let now = self.shared.clock().now();
-        let mut locks = Vec::new();
-        let mut add = |owner, target: &Target, mode, is_waiting, since| {
-            locks.push(LockInfo {
-                holder: holder_of(owner),
+        let info = |held: &Holder, target| LockInfo {
+            holder: holder_of(held.owner),
+            target,
+            mode: held.mode,
+            is_waiting: false,
+            age: now.saturating_duration_since(held.since),
+        };
+        let state = self.shared.shards.read(shard);
+        let keys = state.locks.held_keys();
+        let keys = keys.map(|(key, held)| info(held, LockTarget::Key((**key).into())));
+        // A range is locked in every shard; the first speaks for all.
+        let ranges = state.locks.held_ranges().filter(|_| shard.0 == 0);
+        let ranges = ranges.map(|(range, held)| info(held, LockTarget::Range(range.clone())));
+        keys.chain(ranges).collect()
+    }
+
+    fn locks_waited_for(&self) -> Vec<LockInfo> {
+        let now = self.shared.clock().now();
+        let mut waiting = Vec::new();
+        self.shared.waits.for_each(|owner, target, mode, since| {
+            waiting.push(LockInfo {
+                holder: holder_of(*owner),
                 target: shown(target),
                 mode,
-                is_waiting,
+                is_waiting: true,
                 age: now.saturating_duration_since(since),
             });
-        };
-        for shard in self.shared.shards.indices() {
-            let state = self.shared.shards.read(shard);
-            for (key, held) in state.locks.held_keys() {
-                let target = Target::Key { key: key.clone(), hash: 0, shard };
-                add(held.owner, &target, held.mode, false, held.since);
-            }
-            // A range is locked in every shard; the first speaks for all.
-            let ranges = state.locks.held_ranges().filter(|_| shard.0 == 0);
-            for (interval, held) in ranges {
-                add(held.owner, &Target::Range(interval.clone()), held.mode, false, held.since);
-            }
-        }
-        self.shared
-            .waits
-            .for_each(|owner, target, mode, since| add(*owner, target, mode, true, since));
-        locks
+        });
+        waiting
     }
 
     /// Verifies the store's invariants. Each shard is latched in turn.

@@ -68,9 +68,6 @@ impl Client {
     }
 
     fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
-        if let Some(refused) = self.server.is_disabled(request) {
-            return self.reply(out, &Reply::Error(refused));
-        }
         match request {
             Request::Get { key, read } => self.get(out, key, *read),
             Request::Put { key, value, txn, condition, json } => {
@@ -80,7 +77,7 @@ impl Client {
             Request::Exists { key, txn } => self.exists(out, key, *txn),
             Request::Incr { key, by, txn } => self.incr(out, key, *by, *txn),
             Request::Meta { key, txn } => self.meta(out, key, *txn),
-            Request::History { key, limit } => self.history(out, key, *limit),
+            Request::History { key, limit } => self.history(key, *limit),
             Request::Begin { parent, isolation, at, wait } => {
                 self.begin(out, *parent, *isolation, *at, *wait)
             }
@@ -92,7 +89,7 @@ impl Client {
             Request::ShowAll { txn } => self.show_all(*txn),
             Request::Transactions => self.transactions(out),
             Request::Revision => self.revision(out),
-            Request::Locks => self.locks(out),
+            Request::Locks => Ok(self.locks()),
             Request::Shards => self.shards(out),
             Request::Stats => self.stats(out),
             Request::Check => self.check(out),
@@ -122,13 +119,17 @@ impl Client {
 
     /// Appends a refusal, with what became of the transaction that was meant.
     pub fn refuse(&self, refusal: &ErrorReply, txn: Option<u64>, out: &mut Vec<u8>) {
-        let transaction = match self.session.is_aborted(txn.map(TxnId)) {
+        let refusal = refusal.clone().in_transaction(self.state_of(txn));
+        Reply::Error(refusal).write(out, self.format);
+    }
+
+    /// The state of the transaction that a command naming `txn` would run in.
+    fn state_of(&self, txn: Option<u64>) -> TransactionState {
+        match self.session.is_aborted(txn.map(TxnId)) {
             None => TransactionState::None,
             Some(true) => TransactionState::Aborted,
             Some(false) => TransactionState::Open,
-        };
-        let refusal = refusal.clone().in_transaction(transaction);
-        Reply::Error(refusal).write(out, self.format);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use kv_core::{LockWait, Pause};
 use kv_protocol::{ErrorCode, ErrorReply, Framed, LineDecoder, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, warn};
 
 use crate::command::{Client, Listing, Next};
@@ -57,6 +57,15 @@ enum Brought {
     Drain,
 }
 
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Granted,
+    Gone,
+    /// As much has been sent ahead as is read.
+    Full,
+}
+
 struct Connection {
     stream: Stream,
     client: Client,
@@ -65,12 +74,15 @@ struct Connection {
     input: Vec<u8>,
     run: usize,
     output: Vec<u8>,
-    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// This connection's own child of the server's token, so that asking it disturbs nobody.
+    drain: CancellationToken,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
     server: Arc<Server>,
 }
 
 /// Serves a connection until it ends. Its transactions are rolled back then.
 pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Shutdown) {
+    let drain = shutdown.drain_token().child_token();
     let mut connection = Connection {
         stream,
         client: Client::new(Arc::clone(&server)),
@@ -78,7 +90,8 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
         input: Vec::new(),
         run: 0,
         output: Vec::new(),
-        drain: Box::pin(shutdown.drain_token().child_token().cancelled_owned()),
+        drained: Box::pin(drain.clone().cancelled_owned()),
+        drain,
         server,
     };
     debug!(%peer, session = connection.client.session().id().0, "connected");
@@ -93,6 +106,8 @@ impl Connection {
         match end {
             End::Gone | End::Foreign => {}
             End::Quit | End::Refused | End::Draining => {
+                // Its locks are free before anything is waited for.
+                self.client.session().rollback_all();
                 if self.flush().await.is_ok() {
                     self.close_slowly().await;
                 }
@@ -106,6 +121,10 @@ impl Connection {
             self.run_lines().await?;
             self.flush().await?;
             self.forget_run_lines();
+            // A client that always has more to say would never be read in vain.
+            if self.drain.is_cancelled() {
+                return Err(self.farewell());
+            }
             match self.read_or_idle().await? {
                 Brought::Bytes => {}
                 Brought::Nothing => return Err(End::Gone),
@@ -127,7 +146,7 @@ impl Connection {
                 Framed::TooLong => return Err(self.refuse_line()),
                 Framed::HttpRequest => return Err(End::Foreign),
             };
-            let next = match Request::parse(line) {
+            let next = match self.server.parse(line) {
                 Ok(None) => Next::Request,
                 Ok(Some(request)) => match self.client.execute(&request, &mut self.output) {
                     Ok(next) => next,
@@ -154,6 +173,9 @@ impl Connection {
             }
             if since_yield >= limits::COMMANDS_AT_ONCE {
                 since_yield = 0;
+                if self.drain.is_cancelled() {
+                    return Err(self.farewell());
+                }
                 tokio::task::yield_now().await;
             }
         }
@@ -172,6 +194,7 @@ impl Connection {
         loop {
             self.flush().await?;
             self.resolve(pause).await?;
+            // It was a request before it paused, and still is.
             let Ok(Some(request)) = Request::parse(line) else { return Ok(Next::Request) };
             match self.client.execute(&request, &mut self.output) {
                 Ok(next) => return Ok(next),
@@ -206,32 +229,56 @@ impl Connection {
     /// leaves: what it waited for is not done then.
     async fn wait_for_lock(&mut self, mut wait: LockWait) -> Result<(), End> {
         let deadline = wait.deadline().map(Instant::from_std);
-        let mut scratch = [MaybeUninit::uninit(); limits::READ_AHEAD_BYTES];
-        let granted_or_gone = std::future::poll_fn(|context| {
-            if Pin::new(&mut wait).poll(context).is_ready() {
-                return Poll::Ready(true);
-            }
-            while self.input.len() - self.run < limits::INPUT_BYTES_WHILE_WAITING {
-                match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => return Poll::Ready(false),
+        loop {
+            let look_again = Instant::now() + limits::LEAVING_LOOKED_FOR_EVERY;
+            let is_full = self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING;
+            let wake_at = match deadline {
+                Some(deadline) if is_full => Some(deadline.min(look_again)),
+                None if is_full => Some(look_again),
+                deadline => deadline,
+            };
+            let event = self.granted_or_gone(&mut wait);
+            let event = match wake_at {
+                None => Ok(event.await),
+                Some(wake_at) => timeout_at(wake_at, event).await,
+            };
+            match event {
+                Ok(Waited::Granted) => return Ok(()),
+                Ok(Waited::Gone) => return Err(self.give_up_waiting()),
+                Ok(Waited::Full) => {}
+                Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    self.client.session().expire();
+                    return Ok(());
                 }
-            }
-            Poll::Pending
-        });
-        let outcome = match deadline {
-            None => Ok(granted_or_gone.await),
-            Some(deadline) => timeout_at(deadline, granted_or_gone).await,
-        };
-        match outcome {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.give_up_waiting()),
-            Err(_) => {
-                self.client.session().expire();
-                Ok(())
+                // It has sent so much ahead that its leaving cannot be read: ask the socket.
+                Err(_) if self.stream.has_left().await => return Err(self.give_up_waiting()),
+                Err(_) => {}
             }
         }
+    }
+
+    async fn granted_or_gone(&mut self, wait: &mut LockWait) -> Waited {
+        let was_full = self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING;
+        std::future::poll_fn(|context| {
+            if Pin::new(&mut *wait).poll(context).is_ready() {
+                return Poll::Ready(Waited::Granted);
+            }
+            if was_full {
+                return Poll::Pending;
+            }
+            let mut scratch = [MaybeUninit::uninit(); limits::READ_BYTES];
+            loop {
+                match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(false) => return Poll::Ready(Waited::Gone),
+                    Poll::Ready(true) => {}
+                }
+                if self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING {
+                    return Poll::Ready(Waited::Full);
+                }
+            }
+        })
+        .await
     }
 
     /// The client closed its side while its command waited. If it only closed one half, it can
@@ -247,7 +294,8 @@ impl Connection {
     /// Writes a long list in pieces, each when the one before has been taken.
     async fn write_list(&mut self, mut listing: Listing) -> Result<(), End> {
         loop {
-            match listing.write(&mut self.output, limits::OUTPUT_BYTES_AT_ONCE) {
+            let most = limits::OUTPUT_BYTES_AT_ONCE;
+            match self.client.write_list(&mut listing, &mut self.output, most) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
                     self.flush().await?;
@@ -298,14 +346,22 @@ impl Connection {
         self.run = 0;
     }
 
-    /// Reads, and aborts the open transactions of a client that stays silent for too long.
+    /// Reads; meanwhile aborts the open transactions of a client that stays silent for too long,
+    /// and those whose read views get too old.
     async fn read_or_idle(&mut self) -> Result<Brought, End> {
         if !self.client.session().has_live_transactions() {
             return Ok(self.read().await);
         }
-        let idle = self.server.config().idle_transaction_timeout;
-        if let Ok(brought) = timeout(idle, self.read()).await {
-            return Ok(brought);
+        let idle = Instant::now() + self.server.config().idle_transaction_timeout;
+        loop {
+            let view = self.client.session().abort_old_views().map(Instant::from_std);
+            let until = view.map_or(idle, |view| view.min(idle));
+            match timeout_at(until, self.read()).await {
+                Ok(brought) => return Ok(brought),
+                Err(_) if Instant::now() >= idle => break,
+                // Views age past their limit, not up to it.
+                Err(_) => tokio::time::sleep(limits::VIEW_AGE_SLACK).await,
+            }
         }
         debug!(session = self.client.session().id().0, "idle transactions aborted");
         self.client.session().abort_all(AbortReason::Idle);
@@ -320,7 +376,7 @@ impl Connection {
                 Poll::Ready(false) => return Poll::Ready(Brought::Nothing),
                 Poll::Pending => {}
             }
-            match self.drain.as_mut().poll(context) {
+            match self.drained.as_mut().poll(context) {
                 Poll::Ready(()) => Poll::Ready(Brought::Drain),
                 Poll::Pending => Poll::Pending,
             }

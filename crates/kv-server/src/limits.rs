@@ -151,11 +151,13 @@ const _: () = assert!(
 
 /// Bytes read from a connection at once, through a buffer on the stack.
 pub const READ_BYTES: usize = 32 << 10;
-/// The same while a command waits for a lock; the buffer is kept meanwhile.
-pub const READ_AHEAD_BYTES: usize = 1 << 10;
-/// Bytes that a client may send ahead while its command waits. Beyond it, its leaving is noticed
-/// only when the wait ends.
-pub const INPUT_BYTES_WHILE_WAITING: usize = 64 << 10;
+/// Bytes that a client may send ahead while its command waits, before it is no longer read. Enough
+/// that its leaving, which comes behind what it has sent, is nearly always seen.
+pub const INPUT_BYTES_WHILE_WAITING: usize = 1 << 20;
+/// How often it is then looked for whether such a client has left.
+pub const LEAVING_LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
+/// How long after its limit a read view is looked at again.
+pub const VIEW_AGE_SLACK: Duration = Duration::from_millis(1);
 /// Replies are sent when there are this many bytes of them, or when no whole line is left.
 pub const OUTPUT_BYTES_AT_ONCE: usize = 64 << 10;
 /// A larger output buffer is not kept.
@@ -167,5 +169,5 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a connection that is closed for good reason waits for the client to close too.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
-const _: () = assert!(READ_AHEAD_BYTES <= INPUT_BYTES_WHILE_WAITING);
+const _: () = assert!(READ_BYTES <= INPUT_BYTES_WHILE_WAITING);
 const _: () = assert!(OUTPUT_BYTES_AT_ONCE <= OUTPUT_BYTES_KEPT);

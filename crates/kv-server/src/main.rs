@@ -20,7 +20,9 @@ fn main() -> ExitCode {
     match server::run(config) {
         Ok(code) => code,
         Err(fault) => {
-            tracing::error!("{fault}");
+            // Not through the log, which may be switched off.
+            let line = format!("kv-server: {fault}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kv_core::Database;
-use kv_protocol::{ErrorCode, ErrorReply, Request};
+use kv_protocol::word::Words;
+use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
 use tracing::{info, warn};
 
 use crate::config::{Config, History};
@@ -48,6 +49,11 @@ impl std::error::Error for Fault {
             Fault::System(error) => Some(error),
         }
     }
+}
+
+fn no_such_command(spec: &CommandSpec) -> ErrorReply {
+    let text = format!("there is no command {} on this server; HELP lists the commands", spec.name);
+    ErrorReply::new(ErrorCode::Unknown, text)
 }
 
 impl Server {
@@ -94,13 +100,32 @@ impl Server {
         self.started.elapsed()
     }
 
-    /// The refusal of a command that the configuration switches off.
-    pub(crate) fn is_disabled(&self, request: &Request<'_>) -> Option<ErrorReply> {
-        if self.config.disabled.is_empty() || !self.config.disabled.contains(&request.spec().name) {
-            return None;
+    /// Reads a line as a request. A command that the settings switch off does not exist: it is
+    /// neither complained of when it is used wrongly, nor explained.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of a line that is no request.
+    pub fn parse<'a>(&self, line: &'a [u8]) -> Result<Option<Request<'a>>, ErrorReply> {
+        if !self.config.disabled.is_empty()
+            && let Some(Ok(verb)) = Words::new(line).next_word().transpose()
+            && let Some(spec) = command::find(&verb.bytes)
+            && !self.has_command(spec)
+        {
+            return Err(no_such_command(spec));
         }
-        let text = format!("{} is switched off in this server's settings", request.spec().name);
-        Some(ErrorReply::new(ErrorCode::Unknown, text))
+        let request = Request::parse(line)?;
+        match &request {
+            Some(Request::Help(Some(spec))) if !self.has_command(spec) => {
+                Err(no_such_command(spec))
+            }
+            _ => Ok(request),
+        }
+    }
+
+    /// Whether the settings leave a command switched on.
+    pub fn has_command(&self, spec: &CommandSpec) -> bool {
+        !self.config.disabled.contains(&spec.name)
     }
 
     /// Listens on every configured address.
@@ -121,7 +146,9 @@ impl Server {
             let handler = move |stream, peer| {
                 connection::serve(Arc::clone(&server), stream, peer, stop.clone())
             };
-            tokio::spawn(listener.serve(self.connections.clone(), shutdown.clone(), handler));
+            // A task that the drain waits for, so that a socket file is removed before the end.
+            let serving = listener.serve(self.connections.clone(), shutdown.clone(), handler);
+            shutdown.tasks().spawn(serving);
         }
         shutdown.drained(self.config.drain_timeout).await
     }

@@ -102,6 +102,10 @@ impl Shutdown {
         let ended = tokio::select! {
             biased;
             () = self.tasks.wait() => {
+                // What was cut off may have ended before this task has seen that it was.
+                if self.cut.is_cancelled() {
+                    return Drained::CutOff(0);
+                }
                 info!("drained: every connection has ended");
                 return Drained::Completely;
             }

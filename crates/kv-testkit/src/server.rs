@@ -23,10 +23,21 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 /// A running server.
 #[derive(Debug)]
 pub struct TestServer {
-    child: Child,
+    process: Process,
     address: SocketAddr,
     messages: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
+}
+
+/// A process that does not outlive the test, however that ends.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl TestServer {
@@ -40,10 +51,11 @@ impl TestServer {
     /// Starts a command that is to listen on a TCP port and to say so.
     pub fn start_command(mut command: Command) -> TestServer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the server's program can be started");
+        let child = command.spawn().expect("the server's program can be started");
+        let mut process = Process(child);
         let (sender, addresses) = channel();
         let messages = Arc::new(Mutex::new(String::new()));
-        let (stderr, kept) = (child.stderr.take(), Arc::clone(&messages));
+        let (stderr, kept) = (process.0.stderr.take(), Arc::clone(&messages));
         let reader = std::thread::spawn(move || {
             for line in stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n')) {
                 let Ok(line) = line else { break };
@@ -56,8 +68,8 @@ impl TestServer {
                 kept.push('\n');
             }
         });
-        let address = await_address(&addresses, &messages, &mut child);
-        TestServer { child, address, messages, reader: Some(reader) }
+        let address = await_address(&addresses, &messages);
+        TestServer { process, address, messages, reader: Some(reader) }
     }
 
     /// Where it listens.
@@ -77,12 +89,12 @@ impl TestServer {
 
     /// The process.
     pub fn process_id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Its resident memory and the most that it ever was, in KiB. Linux only.
     pub fn memory_kib(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
         let status = status.expect("/proc tells about processes");
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -94,14 +106,14 @@ impl TestServer {
 
     /// Sends it a signal: `TERM`, `HUP`, `KILL`.
     pub fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
+        signal(self.process.0.id(), name);
     }
 
     /// Waits until it has ended by itself.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut ended = None;
         eventually("the server ends", || {
-            ended = self.child.try_wait().expect("a child can be asked for");
+            ended = self.process.0.try_wait().expect("a child can be asked for");
             ended.is_some()
         });
         if let Some(reader) = self.reader.take() {
@@ -159,12 +171,12 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        let is_running = matches!(self.child.try_wait(), Ok(None));
+        let is_running = matches!(self.process.0.try_wait(), Ok(None));
         if is_running && !std::thread::panicking() {
             self.check_idle();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Its end is the end of what the reader reads.
+        let _ = self.process.0.kill();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -318,14 +330,8 @@ fn announced(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("listening on ")?.strip_suffix(" (lines)")?.parse().ok()
 }
 
-fn await_address(
-    addresses: &Receiver<SocketAddr>,
-    messages: &Mutex<String>,
-    child: &mut Child,
-) -> SocketAddr {
+fn await_address(addresses: &Receiver<SocketAddr>, messages: &Mutex<String>) -> SocketAddr {
     addresses.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-        let _ = child.kill();
-        let _ = child.wait();
         let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
         panic!("the server does not say where it listens ({error}):\n{messages}")
     })

@@ -77,38 +77,30 @@ impl LockTable {
             && !self.ranges.iter().any(|range| range.interval.contains(key))
     }
 
-    /// Grants the lock if nobody holds, or waits for, anything that stands against it.
+    /// Grants the lock if nobody holds anything that stands against it, and nobody waits.
+    ///
+    /// Past a mark it grants nothing, not even an upgrade: whoever has set the mark may just have
+    /// looked at this table, and be about to enter its own lock. The queue decides then.
     pub(crate) fn try_acquire(&mut self, hash: u64, key: &Key, holder: Holder) -> bool {
-        if !self.ranges.is_empty() || self.waiting_ranges > 0 {
-            return self.try_acquire_among_ranges(hash, key, holder);
+        let tree = holder.owner.tree;
+        if self.waiting_ranges > 0 || self.range_conflicts(key, tree, holder.mode) {
+            return false;
         }
         match self.keys.entry(hash, |lock| *lock.key == **key, |lock| lock.hash) {
             Entry::Vacant(vacant) => {
                 vacant.insert(KeyLock::new(key, hash, Some(holder)));
                 true
             }
-            Entry::Occupied(occupied) => occupied.into_mut().try_add(holder),
+            Entry::Occupied(occupied) => {
+                let lock = occupied.into_mut();
+                let is_free = lock.waiters == 0
+                    && !lock.holders.iter().any(|other| conflicts(other, tree, holder.mode));
+                if is_free {
+                    lock.add(holder);
+                }
+                is_free
+            }
         }
-    }
-
-    fn try_acquire_among_ranges(&mut self, hash: u64, key: &Key, holder: Holder) -> bool {
-        let tree = holder.owner.tree;
-        if self.range_conflicts(key, tree, holder.mode) {
-            return false;
-        }
-        let has_range_there = holder.mode == Mode::Exclusive && self.holds_range_on(key, tree);
-        if self.waiting_ranges > 0 && !has_range_there && !self.is_held_by(hash, key, tree) {
-            return false;
-        }
-        let lock = self.entry(hash, key);
-        if has_range_there && !lock.holders.iter().any(|other| conflicts(other, tree, holder.mode))
-        {
-            lock.add(holder);
-            return true;
-        }
-        let is_added = lock.try_add(holder);
-        self.forget_if_unused(hash, key);
-        is_added
     }
 
     /// Whether the owner asks for more on a key that it has locked, alone or within a range.
@@ -215,45 +207,46 @@ impl LockTable {
         self.waiting_ranges -= 1;
     }
 
-    /// Who holds what stands against a lock on this key.
-    pub(crate) fn key_blockers(
+    /// The holders of what stands against a lock on this key.
+    pub(crate) fn against_key(
         &self,
         hash: u64,
         key: &[u8],
         tree: TreeId,
         mode: Mode,
-        blockers: &mut Vec<Owner>,
-    ) {
+    ) -> impl Iterator<Item = Owner> {
         let on_key = self.find(hash, key).into_iter().flat_map(|lock| &lock.holders);
         let on_ranges = self
             .ranges
             .iter()
-            .filter(|range| range.interval.contains(key))
+            .filter(move |range| range.interval.contains(key))
             .map(|range| &range.holder);
-        let against = on_key.chain(on_ranges).filter(|holder| conflicts(holder, tree, mode));
-        blockers.extend(against.map(|holder| holder.owner));
+        let against = on_key.chain(on_ranges).filter(move |held| conflicts(held, tree, mode));
+        against.map(|holder| holder.owner)
     }
 
-    /// Who holds what stands against a lock on this interval, within this shard.
-    pub(crate) fn range_blockers(
+    /// The holders of what stands against a lock on this interval, within this shard, each with
+    /// the key and hash of a lock on a key.
+    pub(crate) fn against_range(
         &self,
         interval: &Interval,
         tree: TreeId,
         mode: Mode,
-        blockers: &mut Vec<Owner>,
-    ) {
+    ) -> impl Iterator<Item = (Owner, Option<(&Key, u64)>)> {
         let on_keys = self
             .keys
             .iter()
             .filter(|lock| interval.contains(&lock.key))
-            .flat_map(|lock| &lock.holders);
+            .flat_map(|lock| lock.holders.iter().map(move |held| (held, Some(lock))));
         let on_ranges = self
             .ranges
             .iter()
             .filter(|range| range.interval.overlaps(interval))
-            .map(|range| &range.holder);
-        let against = on_keys.chain(on_ranges).filter(|holder| conflicts(holder, tree, mode));
-        blockers.extend(against.map(|holder| holder.owner));
+            .map(|range| (&range.holder, None));
+        on_keys
+            .chain(on_ranges)
+            .filter(move |(held, _)| conflicts(held, tree, mode))
+            .map(|(held, lock)| (held.owner, lock.map(|lock| (&lock.key, lock.hash))))
     }
 
     /// Every granted lock on a key.
@@ -310,18 +303,6 @@ impl KeyLock {
         self.holders.iter().any(|holder| holder.owner.tree == tree)
     }
 
-    /// Adds the lock if no holder stands against it, and nobody who waits would be overtaken but
-    /// by an upgrade.
-    fn try_add(&mut self, holder: Holder) -> bool {
-        let tree = holder.owner.tree;
-        let overtakes = self.waiters > 0 && !self.is_held_by(tree);
-        if overtakes || self.holders.iter().any(|other| conflicts(other, tree, holder.mode)) {
-            return false;
-        }
-        self.add(holder);
-        true
-    }
-
     fn add(&mut self, holder: Holder) {
         match self.holders.iter_mut().find(|held| held.owner.tree == holder.owner.tree) {
             Some(held) => held.mode = held.mode.max(holder.mode),
@@ -365,17 +346,21 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_granted_past_a_mark_but_an_upgrade() {
+    fn nobody_is_granted_past_a_mark() {
         let mut table = LockTable::default();
         let k = key("k");
         assert!(table.try_acquire(1, &k, holder(1, Mode::Shared)));
         table.mark_key(1, &k);
         assert!(!table.try_acquire(1, &k, holder(2, Mode::Shared)));
-        assert!(table.try_acquire(1, &k, holder(1, Mode::Exclusive)));
+        // Who marked the key may have seen that it is only shared, and be about to share it.
+        assert!(!table.try_acquire(1, &k, holder(1, Mode::Exclusive)), "not even an upgrade");
         let mut wake = Wake::default();
         table.release(1, b"k", TreeId(1), None, &mut wake);
-        assert_eq!(wake.keys, [k]);
+        assert_eq!(wake.keys, [k.clone()]);
         table.unmark_key(1, b"k");
+        table.mark_range();
+        assert!(!table.try_acquire(1, &k, holder(1, Mode::Shared)));
+        table.unmark_range();
         assert!(table.is_empty());
     }
 

@@ -63,7 +63,21 @@ struct Request {
     since: Instant,
     cell: Arc<WaitCell>,
     /// Requests ahead of it that do not hold it up, because they wait for its session.
-    passes: Vec<Place>,
+    passes: HashSet<Place>,
+    /// What stood in its way when it was last looked at. As long as this does, it need not be
+    /// looked at again.
+    obstacle: Obstacle,
+}
+
+/// One thing that stands in a request's way.
+#[derive(Debug, Clone)]
+enum Obstacle {
+    /// A tree holds a lock on a key.
+    Key { tree: TreeId, key: Key, hash: u64, shard: ShardIndex },
+    /// Somebody holds a lock on a range.
+    Range,
+    /// A request ahead of it.
+    Ahead(Place),
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +107,7 @@ impl Waits {
                 unmark(shards, &ask.target);
                 Ok(None)
             }
-            Ok(Some((place, passes))) => {
+            Ok(Some(Queued { place, passes, obstacle })) => {
                 let deadline = ask.wait_max.and_then(|wait| ask.now.checked_add(wait));
                 let cell = Arc::new(WaitCell::new(deadline));
                 queue.push(
@@ -105,6 +119,7 @@ impl Waits {
                         since: ask.now,
                         cell: Arc::clone(&cell),
                         passes,
+                        obstacle,
                     },
                 );
                 Ok(Some(LockWait { cell }))
@@ -130,7 +145,7 @@ impl Waits {
         let blocker = queue
             .requests
             .get(&place)
-            .and_then(|request| queue.blockers(shards, place, request).first().copied());
+            .and_then(|request| queue.edges(shards, place, request).first().copied());
         let Some(request) = queue.remove(place) else { return };
         unmark(shards, &request.target);
         request.cell.settle(Outcome::TimedOut(blocker));
@@ -155,76 +170,124 @@ impl Waits {
     }
 }
 
+/// A request that has to queue.
+struct Queued {
+    place: Place,
+    passes: HashSet<Place>,
+    obstacle: Obstacle,
+}
+
 impl Queue {
     /// What is to become of a request whose marks are set: nothing in the way (None), or a place
     /// in the queue.
-    fn judge(
-        &mut self,
-        shards: &Shards,
-        ask: &Ask,
-    ) -> Result<Option<(Place, Vec<Place>)>, Refusal> {
+    fn judge(&mut self, shards: &Shards, ask: &Ask) -> Result<Option<Queued>, Refusal> {
         self.numbered += 1;
-        let class = u8::from(!is_upgrade(shards, ask));
-        let place = (class, self.numbered);
-        let mut blockers = holders_against(shards, &ask.target, ask.owner.tree, ask.mode);
-        let mut passes = Vec::new();
-        for ahead in self.waiters_against(place, &ask.target, ask.owner.tree, ask.mode, false) {
-            let waiter = self.requests[&ahead].owner;
-            if ask.session_holds_locks && self.waits_for(shards, waiter, ask.owner.session) {
-                passes.push(ahead);
+        let Ask { target, mode, owner, .. } = ask;
+        let place = (u8::from(!is_upgrade(shards, ask)), self.numbered);
+        let mut blockers = holders_against(shards, target, owner.tree, *mode);
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, false);
+        // Nobody waits for a session that holds nothing.
+        let waiting_for_it = if ask.session_holds_locks {
+            let ahead = ahead.iter().map(|place| self.requests[place].owner.session);
+            self.who_waits_for(
+                shards,
+                owner.session,
+                blockers.iter().map(|o| o.0.session).chain(ahead),
+            )
+        } else {
+            HashSet::new()
+        };
+        let mut passes = HashSet::new();
+        for place in ahead {
+            let waiter = self.requests[&place].owner;
+            if waiting_for_it.contains(&waiter.session) {
+                passes.insert(place);
             } else {
-                blockers.push(waiter);
+                blockers.push((waiter, Obstacle::Ahead(place)));
             }
         }
-        let Some(&first) = blockers.first() else { return Ok(None) };
-        if let Some(own) = blockers.iter().find(|other| other.session == ask.owner.session) {
-            return Err(Refusal::Busy(*own));
+        let Some((first, obstacle)) = blockers.first().cloned() else { return Ok(None) };
+        let mut owners = blockers.iter().map(|(owner, _)| *owner);
+        if let Some(own) = owners.clone().find(|other| other.session == owner.session) {
+            return Err(Refusal::Busy(own));
         }
         if ask.wait_max == Some(Duration::ZERO) {
             return Err(Refusal::WouldWait(first));
         }
-        if ask.session_holds_locks {
-            let closing = blockers
-                .iter()
-                .find(|&&blocker| self.waits_for(shards, blocker, ask.owner.session));
-            if let Some(&blocker) = closing {
-                let its_wait = self.of_session.get(&blocker.session);
-                let target = its_wait.map(|place| self.requests[place].target.clone());
-                return Err(Refusal::Deadlock(blocker, target));
-            }
+        if let Some(closing) = owners.find(|other| waiting_for_it.contains(&other.session)) {
+            let its_wait = self.of_session.get(&closing.session);
+            let target = its_wait.map(|place| self.requests[place].target.clone());
+            return Err(Refusal::Deadlock(closing, target));
         }
-        Ok(Some((place, passes)))
+        Ok(Some(Queued { place, passes, obstacle }))
     }
 
-    /// Whether `from` waits, directly or through others, for the session `goal`.
-    fn waits_for(&self, shards: &Shards, from: Owner, goal: SessionId) -> bool {
-        let mut to_visit = vec![from.session];
-        let mut seen: HashSet<SessionId> = HashSet::from([from.session]);
+    /// Those sessions among `from`, and those that they wait for, that wait, directly or through
+    /// others, for the session `goal`. Looks at each session once.
+    fn who_waits_for(
+        &self,
+        shards: &Shards,
+        goal: SessionId,
+        from: impl Iterator<Item = SessionId>,
+    ) -> HashSet<SessionId> {
+        let mut to_visit: Vec<SessionId> = from.collect();
+        let mut seen: HashSet<SessionId> = to_visit.iter().copied().collect();
+        let mut waiters_of: HashMap<SessionId, Vec<SessionId>> = HashMap::new();
         while let Some(session) = to_visit.pop() {
-            if session == goal {
-                return true;
-            }
             let Some(&place) = self.of_session.get(&session) else { continue };
-            for blocker in self.blockers(shards, place, &self.requests[&place]) {
+            for blocker in self.edges(shards, place, &self.requests[&place]) {
+                waiters_of.entry(blocker.session).or_default().push(session);
                 if seen.insert(blocker.session) {
                     to_visit.push(blocker.session);
                 }
             }
         }
-        false
+        let mut waiting = HashSet::new();
+        let mut reached = vec![goal];
+        while let Some(session) = reached.pop() {
+            for &waiter in waiters_of.get(&session).into_iter().flatten() {
+                if waiting.insert(waiter) {
+                    reached.push(waiter);
+                }
+            }
+        }
+        waiting
     }
 
     /// Whom a queued request waits for: every holder, and of the requests ahead enough that all
     /// the others are reached through them.
-    fn blockers(&self, shards: &Shards, place: Place, request: &Request) -> Vec<Owner> {
-        let tree = request.owner.tree;
-        let mut blockers = holders_against(shards, &request.target, tree, request.mode);
-        for ahead in self.waiters_against(place, &request.target, tree, request.mode, true) {
-            if !request.passes.contains(&ahead) {
-                blockers.push(self.requests[&ahead].owner);
-            }
+    fn edges(&self, shards: &Shards, place: Place, request: &Request) -> Vec<Owner> {
+        let Request { owner, target, mode, passes, .. } = request;
+        let holders = holders_against(shards, target, owner.tree, *mode);
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, true);
+        let ahead = ahead.iter().filter(|ahead| !passes.contains(ahead));
+        let ahead = ahead.map(|ahead| self.requests[ahead].owner);
+        holders.into_iter().map(|(holder, _)| holder).chain(ahead).collect()
+    }
+
+    /// Something that stands in a queued request's way, if anything does.
+    fn obstacle(&self, shards: &Shards, place: Place, request: &Request) -> Option<Obstacle> {
+        let Request { owner, target, mode, passes, .. } = request;
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, true);
+        if let Some(&ahead) = ahead.iter().find(|ahead| !passes.contains(ahead)) {
+            return Some(Obstacle::Ahead(ahead));
         }
-        blockers
+        let holder = holders_against(shards, target, owner.tree, *mode).into_iter().next();
+        holder.map(|(_, obstacle)| obstacle)
+    }
+
+    /// Whether what stood in a request's way still does.
+    fn is_still_there(&self, shards: &Shards, request: &Request) -> bool {
+        match &request.obstacle {
+            Obstacle::Ahead(place) => self.requests.contains_key(place),
+            Obstacle::Key { tree, key, hash, shard } => shards
+                .read(*shard)
+                .locks
+                .against_key(*hash, key, request.owner.tree, request.mode)
+                .any(|holder| holder.tree == *tree),
+            // Seldom, and ranges are few: looked at in full.
+            Obstacle::Range => false,
+        }
     }
 
     /// The requests ahead of `place` that stand against it. With `nearest`, of a run on one key
@@ -280,27 +343,29 @@ impl Queue {
                 candidates.extend(&self.on_ranges);
             }
         }
-        // Everybody else on a key that was just locked exclusively waits on, without a look.
-        let mut taken: Option<Key> = None;
         for place in candidates {
             let request = &self.requests[&place];
-            let is_taken = match &request.target {
-                Target::Key { key, .. } => taken.as_ref() == Some(key),
-                Target::Range(_) => false,
-            };
-            if is_taken || !self.blockers(shards, place, request).is_empty() {
+            if self.is_still_there(shards, request) {
                 continue;
             }
-            let Some(request) = self.remove(place) else { continue };
-            // Its age counts from when it was asked for.
-            let holder = Holder { owner: request.owner, mode: request.mode, since: request.since };
-            grant(shards, &request.target, holder);
-            unmark(shards, &request.target);
-            request.cell.settle(Outcome::Granted);
-            if let (Target::Key { key, .. }, Mode::Exclusive) = (request.target, request.mode) {
-                taken = Some(key);
+            match self.obstacle(shards, place, request) {
+                Some(obstacle) => {
+                    if let Some(request) = self.requests.get_mut(&place) {
+                        request.obstacle = obstacle;
+                    }
+                }
+                None => self.grant(shards, place),
             }
         }
+    }
+
+    fn grant(&mut self, shards: &Shards, place: Place) {
+        let Some(request) = self.remove(place) else { return };
+        let Request { owner, mode, since, .. } = request;
+        // Its age counts from when it was asked for.
+        grant(shards, &request.target, Holder { owner, mode, since });
+        unmark(shards, &request.target);
+        request.cell.settle(Outcome::Granted);
     }
 
     fn push(&mut self, place: Place, request: Request) {
@@ -358,15 +423,33 @@ fn is_upgrade(shards: &Shards, ask: &Ask) -> bool {
     }
 }
 
-fn holders_against(shards: &Shards, target: &Target, tree: TreeId, mode: Mode) -> Vec<Owner> {
+fn holders_against(
+    shards: &Shards,
+    target: &Target,
+    tree: TreeId,
+    mode: Mode,
+) -> Vec<(Owner, Obstacle)> {
     let mut holders = Vec::new();
     match target {
         Target::Key { key, hash, shard } => {
-            shards.read(*shard).locks.key_blockers(*hash, key, tree, mode, &mut holders);
+            let state = shards.read(*shard);
+            holders.extend(state.locks.against_key(*hash, key, tree, mode).map(|owner| {
+                let (tree, key) = (owner.tree, key.clone());
+                (owner, Obstacle::Key { tree, key, hash: *hash, shard: *shard })
+            }));
         }
         Target::Range(interval) => {
             for shard in shards.indices() {
-                shards.read(shard).locks.range_blockers(interval, tree, mode, &mut holders);
+                let state = shards.read(shard);
+                let against = state.locks.against_range(interval, tree, mode);
+                holders.extend(against.map(|(owner, on_key)| {
+                    let tree = owner.tree;
+                    let obstacle = match on_key {
+                        Some((key, hash)) => Obstacle::Key { tree, key: key.clone(), hash, shard },
+                        None => Obstacle::Range,
+                    };
+                    (owner, obstacle)
+                }));
             }
         }
     }

@@ -175,7 +175,12 @@ impl Tree {
         let mode = held.mode;
         let replaced = held.write.replace(Write { record, txn });
         self.write_set_bytes -= bytes_of(replaced.as_ref());
-        if is_nested && let Some((key, _)) = self.touched.get_key_value(key) {
+        // What the same scope has replaced once needs not be remembered again.
+        let is_remembered = replaced.as_ref().is_some_and(|write| write.txn == txn);
+        if is_nested
+            && !is_remembered
+            && let Some((key, _)) = self.touched.get_key_value(key)
+        {
             let key = key.clone();
             self.undo.push(Undo { key, before: Some((mode, replaced)) });
         }

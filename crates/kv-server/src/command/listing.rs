@@ -1,12 +1,20 @@
-//! Lists: short ones written at once, long ones (SCAN, COUNT, SHOWALL) in pieces.
+//! Lists: short ones written at once, those that may be long (SCAN, COUNT, SHOWALL, HISTORY,
+//! LOCKS) in pieces.
 //!
 //! A [`Listing`] holds a scan under way and no latch; whoever writes it decides how much is
 //! written before the bytes are sent and others get their turn.
 
+use std::fmt;
+use std::ops::Bound;
 use std::time::Duration;
+use std::vec::IntoIter;
 
-use kv_core::{Interval, Pause, Row as Found, Scan, ScanOptions, Step, TxnId};
-use kv_protocol::{Format, ListKind, Reply, Row, Selection};
+use kv_core::{
+    Error, Interval, LockInfo, LockTarget, Mode, Past, Pause, Row as Found, Scan, ScanOptions,
+    Step, TxnId,
+};
+use kv_protocol::reply::{LockMode, LockState, LockTarget as ShownTarget};
+use kv_protocol::{ListKind, Reply, Row, Selection};
 use kv_protocol::{list_begin, list_end, list_fail, list_row};
 
 use super::value::datum;
@@ -18,43 +26,96 @@ const COUNT_ROWS_AT_ONCE: u64 = 16 << 10;
 /// A long list under way.
 #[derive(Debug)]
 pub struct Listing {
-    scan: Scan,
-    format: Format,
-    /// What is written; a COUNT writes only the number.
-    kind: Option<ListKind>,
+    source: Source,
+    /// The transaction that it reads in. Once that is aborted, so is the list: its locks or its
+    /// view are gone, and what would follow may not fit what was sent.
+    txn: Option<TxnId>,
     rows: u64,
     is_begun: bool,
 }
 
-impl Listing {
-    fn next(scan: Scan, format: Format, kind: Option<ListKind>) -> Next {
-        Next::List(Box::new(Listing { scan, format, kind, rows: 0, is_begun: false }))
+/// Every lock there is, a shard's at a time.
+pub(super) struct Locks(pub(super) Box<dyn Iterator<Item = LockInfo> + Send>);
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Locks")
+    }
+}
+
+/// Where the rows come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Pairs(Scan),
+    Shown(Scan),
+    Count(Scan),
+    Versions(IntoIter<Past>),
+    Locks(Locks),
+}
+
+impl Source {
+    /// What is written; a COUNT writes only the number.
+    fn kind(&self) -> Option<ListKind> {
+        match self {
+            Source::Pairs(_) => Some(ListKind::Pairs),
+            Source::Shown(_) => Some(ListKind::Shown),
+            Source::Count(_) => None,
+            Source::Versions(_) => Some(ListKind::Versions),
+            Source::Locks(_) => Some(ListKind::Locks),
+        }
     }
 
-    /// Appends rows until the list is complete (true), or `out` has `bytes_max` or more (false).
+    /// Hands the next row to `write`; false if there is none.
+    fn next(&mut self, write: impl FnOnce(&Row<'_>)) -> Step<bool> {
+        match self {
+            Source::Pairs(scan) => scan.next_row().map(|row| with_pair(row, write)),
+            Source::Shown(scan) => scan.next_row().map(|row| with_shown(row, write)),
+            Source::Versions(versions) => {
+                let past = versions.next();
+                past.as_ref().map(version_row).as_ref().map(write).map_or(Ok(false), |()| Ok(true))
+            }
+            Source::Locks(locks) => {
+                let lock = locks.0.next();
+                lock.as_ref().map(lock_row).as_ref().map(write).map_or(Ok(false), |()| Ok(true))
+            }
+            Source::Count(_) => Ok(false),
+        }
+    }
+}
+
+impl Client {
+    /// Appends rows of a list until it is complete (true), or `out` has `bytes_max` or more
+    /// (false).
     ///
     /// # Errors
     ///
     /// The pause, if a row's value has to be fetched first; never [`Pause::Failed`], as a failure
     /// is written in place of the end.
-    pub fn write(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> Result<bool, Pause> {
-        let Some(kind) = self.kind else { return self.count(out) };
-        if !self.is_begun {
-            self.is_begun = true;
+    pub fn write_list(
+        &self,
+        listing: &mut Listing,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<bool, Pause> {
+        let Some(kind) = listing.source.kind() else { return self.write_count(listing, out) };
+        if !listing.is_begun {
+            listing.is_begun = true;
             list_begin(out, self.format, kind);
         }
+        if let Err(error) = self.check_list(listing) {
+            self.fail_list(listing, kind, out, &error);
+            return Ok(true);
+        }
         while out.len() < bytes_max {
-            match self.scan.next_row() {
-                Ok(Some(row)) => {
-                    write_row(out, self.format, kind, self.rows == 0, &row);
-                    self.rows += 1;
-                }
-                Ok(None) => {
-                    list_end(out, self.format, kind, self.rows);
+            let is_first = listing.rows == 0;
+            match listing.source.next(|row| list_row(out, self.format, is_first, row)) {
+                Ok(true) => listing.rows += 1,
+                Ok(false) => {
+                    list_end(out, self.format, kind, listing.rows);
                     return Ok(true);
                 }
                 Err(Pause::Failed(error)) => {
-                    list_fail(out, self.format, kind, &refusal(&error));
+                    self.fail_list(listing, kind, out, &error);
                     return Ok(true);
                 }
                 Err(pause) => return Err(pause),
@@ -63,35 +124,91 @@ impl Listing {
         Ok(false)
     }
 
-    fn count(&mut self, out: &mut Vec<u8>) -> Result<bool, Pause> {
-        match self.scan.count_rows(COUNT_ROWS_AT_ONCE) {
+    fn write_count(&self, listing: &mut Listing, out: &mut Vec<u8>) -> Result<bool, Pause> {
+        let Source::Count(scan) = &mut listing.source else { return Ok(true) };
+        let counted = scan.count_rows(COUNT_ROWS_AT_ONCE);
+        let counted = self.check_list(listing).map_err(Pause::from).and(counted);
+        match counted {
             Ok(rows) => {
-                self.rows += rows;
+                listing.rows += rows;
                 if rows == COUNT_ROWS_AT_ONCE {
                     return Ok(false);
                 }
-                let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
+                let rows = i64::try_from(listing.rows).unwrap_or(i64::MAX);
                 Reply::Number(rows).write(out, self.format);
                 Ok(true)
             }
             Err(Pause::Failed(error)) => {
-                Reply::Error(refusal(&error)).write(out, self.format);
+                self.refuse(&refusal(&error), listing.txn.map(|txn| txn.0), out);
                 Ok(true)
             }
             Err(pause) => Err(pause),
         }
     }
+
+    fn check_list(&self, listing: &Listing) -> Result<(), Error> {
+        listing.txn.map_or(Ok(()), |txn| self.session.check_live(Some(txn)))
+    }
+
+    fn fail_list(&self, listing: &Listing, kind: ListKind, out: &mut Vec<u8>, error: &Error) {
+        let state = self.state_of(listing.txn.map(|txn| txn.0));
+        list_fail(out, self.format, kind, &refusal(error).in_transaction(state));
+    }
+
+    pub(super) fn listing(&self, source: Source, txn: Option<TxnId>) -> Next {
+        Next::List(Box::new(Listing { source, txn, rows: 0, is_begun: false }))
+    }
 }
 
-fn write_row(out: &mut Vec<u8>, format: Format, kind: ListKind, is_first: bool, found: &Found) {
-    let value = found.value();
-    let shown = value.as_ref().map(datum);
-    let (key, txn) = (found.key(), found.txn.map(|txn| txn.0));
-    match (kind, shown) {
-        (ListKind::Pairs, Some(value)) => {
-            list_row(out, format, is_first, &Row::Pair { key, value });
-        }
-        (_, value) => list_row(out, format, is_first, &Row::Shown { key, value, txn }),
+fn with_pair(found: Option<Found>, write: impl FnOnce(&Row<'_>)) -> bool {
+    let Some(found) = found else { return false };
+    match &found.value() {
+        Some(value) => write(&Row::Pair { key: found.key(), value: datum(value) }),
+        // Only SHOWALL shows deletes.
+        None => write(&Row::Shown { key: found.key(), value: None, txn: None }),
+    }
+    true
+}
+
+fn with_shown(found: Option<Found>, write: impl FnOnce(&Row<'_>)) -> bool {
+    let Some(found) = found else { return false };
+    let (value, txn) = (found.value(), found.txn.map(|txn| txn.0));
+    write(&Row::Shown { key: found.key(), value: value.as_ref().map(datum), txn });
+    true
+}
+
+fn version_row(past: &Past) -> Row<'_> {
+    Row::Version {
+        version: past.version.0,
+        revision: past.revision.0,
+        updated_ms: past.updated_ms,
+        value: past.value.as_ref().map(datum),
+    }
+}
+
+fn lock_row(lock: &LockInfo) -> Row<'_> {
+    Row::Lock {
+        session: lock.holder.session.0,
+        txn: Some(lock.holder.txn.0).filter(|&txn| txn > 0),
+        target: match &lock.target {
+            LockTarget::Key(key) => ShownTarget::Key((&**key).into()),
+            LockTarget::Range(interval) => ShownTarget::Range {
+                from: match &*interval.from {
+                    [] => Bound::Unbounded,
+                    from => Bound::Included(from.into()),
+                },
+                to: match interval.to.as_deref() {
+                    None => Bound::Unbounded,
+                    Some(to) => Bound::Excluded(to.into()),
+                },
+            },
+        },
+        mode: match lock.mode {
+            Mode::Shared => LockMode::Shared,
+            Mode::Exclusive => LockMode::Exclusive,
+        },
+        state: if lock.is_waiting { LockState::Waiting } else { LockState::Held },
+        age_ms: millis(lock.age),
     }
 }
 
@@ -115,20 +232,25 @@ impl Client {
 
     pub(super) fn scan(&mut self, selection: &Selection<'_>) -> Step<Next> {
         let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
-        Ok(Listing::next(scan, self.format, Some(ListKind::Pairs)))
+        Ok(self.listing(Source::Pairs(scan), self.txn_read_in(selection.txn)))
     }
 
     pub(super) fn count(&mut self, selection: &Selection<'_>) -> Step<Next> {
         let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
-        Ok(Listing::next(scan, self.format, None))
+        Ok(self.listing(Source::Count(scan), self.txn_read_in(selection.txn)))
     }
 
     pub(super) fn show_all(&mut self, txn: Option<u64>) -> Step<Next> {
-        let scan = match txn {
-            Some(_) => self.session.scan(txn.map(TxnId), &ScanOptions::default())?,
-            None => self.session.show_all(),
-        };
-        Ok(Listing::next(scan, self.format, Some(ListKind::Shown)))
+        if txn.is_none() {
+            let scan = self.session.show_all();
+            return Ok(self.listing(Source::Shown(scan), None));
+        }
+        let scan = self.session.scan(txn.map(TxnId), &ScanOptions::default())?;
+        Ok(self.listing(Source::Shown(scan), self.txn_read_in(txn)))
+    }
+
+    fn txn_read_in(&self, txn: Option<u64>) -> Option<TxnId> {
+        txn.map(TxnId).or_else(|| self.session.current())
     }
 }
 

@@ -1,42 +1,17 @@
 //! LOCKS, SHARDS, STATS, CHECK, HELP: what the server says of itself.
 
-use std::ops::Bound;
-
-use kv_core::{LockTarget, Mode, Step};
-use kv_protocol::command::{CommandSpec, help};
-use kv_protocol::reply::{LockMode, LockState, StatValue};
+use kv_core::Step;
+use kv_protocol::command::{self, CommandSpec, help};
+use kv_protocol::reply::StatValue;
 use kv_protocol::{ListKind, Reply, Row};
 
-use super::listing::millis;
+use super::listing::{Locks, Source};
 use super::{Client, Next};
 
 impl Client {
-    pub(super) fn locks(&mut self, out: &mut Vec<u8>) -> Step<Next> {
-        let locks = self.server.database().locks();
-        let rows = locks.iter().map(|lock| Row::Lock {
-            session: lock.holder.session.0,
-            txn: Some(lock.holder.txn.0).filter(|&txn| txn > 0),
-            target: match &lock.target {
-                LockTarget::Key(key) => kv_protocol::reply::LockTarget::Key((&**key).into()),
-                LockTarget::Range(interval) => kv_protocol::reply::LockTarget::Range {
-                    from: match &*interval.from {
-                        [] => Bound::Unbounded,
-                        from => Bound::Included(from.into()),
-                    },
-                    to: match interval.to.as_deref() {
-                        None => Bound::Unbounded,
-                        Some(to) => Bound::Excluded(to.into()),
-                    },
-                },
-            },
-            mode: match lock.mode {
-                Mode::Shared => LockMode::Shared,
-                Mode::Exclusive => LockMode::Exclusive,
-            },
-            state: if lock.is_waiting { LockState::Waiting } else { LockState::Held },
-            age_ms: millis(lock.age),
-        });
-        self.list(out, ListKind::Locks, rows)
+    pub(super) fn locks(&mut self) -> Next {
+        let locks = Locks(Box::new(self.server.database().locks()));
+        self.listing(Source::Locks(locks), None)
     }
 
     pub(super) fn shards(&mut self, out: &mut Vec<u8>) -> Step<Next> {
@@ -81,6 +56,14 @@ impl Client {
         out: &mut Vec<u8>,
         spec: Option<&'static CommandSpec>,
     ) -> Step<Next> {
-        self.list(out, ListKind::Help, help(spec).into_iter())
+        let is_there = |row: &Row<'_>| match row {
+            // In the list of all commands, a row's topic is a usage line.
+            Row::Help { topic, .. } if spec.is_none() => {
+                let verb = topic.split(' ').next().unwrap_or_default();
+                command::find(verb.as_bytes()).is_none_or(|spec| self.server.has_command(spec))
+            }
+            _ => true,
+        };
+        self.list(out, ListKind::Help, help(spec).into_iter().filter(is_there))
     }
 }

@@ -1,8 +1,9 @@
 //! PUT, GET, DEL, EXISTS, INCR, META, HISTORY: commands on one key.
 
 use kv_core::{Condition, Revision, Step, TxnId, Value, ValueKind, Version};
-use kv_protocol::{Datum, ListKind, Meta, Read, Reply, Row};
+use kv_protocol::{Datum, Meta, Read, Reply};
 
+use super::listing::Source;
 use super::{Client, Next};
 
 /// A value as replies carry it.
@@ -87,19 +88,8 @@ impl Client {
         self.reply(out, &Reply::Meta(meta))
     }
 
-    pub(super) fn history(
-        &mut self,
-        out: &mut Vec<u8>,
-        key: &[u8],
-        limit: Option<u64>,
-    ) -> Step<Next> {
+    pub(super) fn history(&mut self, key: &[u8], limit: Option<u64>) -> Step<Next> {
         let versions = self.session.history(key, limit)?;
-        let rows = versions.iter().map(|past| Row::Version {
-            version: past.version.0,
-            revision: past.revision.0,
-            updated_ms: past.updated_ms,
-            value: past.value.as_ref().map(datum),
-        });
-        self.list(out, ListKind::Versions, rows)
+        Ok(self.listing(Source::Versions(versions.into_iter()), None))
     }
 }

@@ -9,8 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection.
@@ -61,6 +62,22 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.writable().await,
             Self::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Whether the other end has closed or reset the connection, seen past what it has sent and
+    /// nobody has read. Does not wait.
+    pub async fn has_left(&self) -> bool {
+        let ready = async {
+            match self {
+                Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+                Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+            }
+        };
+        match tokio::time::timeout(Duration::ZERO, ready).await {
+            Ok(ready) => ready.map_or(true, |ready| ready.is_read_closed() || ready.is_error()),
+            // Nothing has happened on it.
+            Err(_) => false,
         }
     }
 

@@ -78,7 +78,7 @@ impl Session {
             Ok(Some(request)) => match self.client.execute(&request, &mut out) {
                 Ok(Next::Request | Next::Close) => {}
                 Ok(Next::List(mut listing)) => {
-                    while !listing.write(&mut out, usize::MAX).unwrap() {}
+                    while !self.client.write_list(&mut listing, &mut out, usize::MAX).unwrap() {}
                 }
                 Err(Pause::Lock(wait)) => {
                     self.waiting = Some((line, wait));

@@ -97,7 +97,6 @@ const WRONG: &[(&[u8], &str)] = &[
     (b"NONSENSE", "UNKNOWN"),
     (b"\"\"", "UNKNOWN"),
     (b"\0", "UNKNOWN"),
-    (b"\r", "UNKNOWN"),
     (b"\xff\xfe", "UNKNOWN"),
     (b"GET\x0bk", "UNKNOWN"),
     (b"*3\r", "UNKNOWN"),

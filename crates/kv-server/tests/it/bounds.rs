@@ -119,3 +119,22 @@ fn locks_of_a_transaction_are_bounded() {
     converse(&mut other, &[("BEGIN SNAPSHOT", "OK 1"), ("GET a", "\"2\""), ("GET b", "\"1\"")]);
     converse(&mut other, &[("GET c", "NIL"), ("GET d", "\"1\""), ("COUNT", "3")]);
 }
+
+/// What a nested transaction writes over is kept for a rollback, so it counts too, in one way or
+/// another: memory must not grow with the number of writes.
+#[test]
+fn a_nested_transaction_that_writes_one_key_again_and_again_is_bounded() {
+    let flags = ["--max-key", "1kb", "--max-value", "1mb", "--max-write-set", "4mb"];
+    let server = server(&flags);
+    let mut client = server.connect();
+    let request = format!("PUT k {}", "v".repeat(1_000_000));
+    converse(&mut client, &[("PUT k 1", "OK"), ("BEGIN", "OK 1"), ("BEGIN 1", "OK 2")]);
+    let before_kib = server.memory_kib().0;
+    for _ in 0..80 {
+        let reply = client.ask(&request);
+        assert!(reply == "OK" || reply.starts_with("ERR LIMIT "), "{reply}");
+    }
+    let grown = server.memory_kib().1.saturating_sub(before_kib) / 1024;
+    assert!(grown < 40, "{grown} MiB");
+    converse(&mut client, &[("ROLLBACK 2", "OK"), ("GET k", "\"1\""), ("COMMIT", "OK")]);
+}

@@ -44,7 +44,10 @@ fn unfinished_line(mut client: Client) {
     drop(client);
 }
 
-const WAYS: [(&str, fn(Client)); 6] = [
+/// How a client leaves.
+type Leave = fn(Client);
+
+const WAYS: [(&str, Leave); 6] = [
     ("close", close),
     ("reset", reset),
     ("half close", half_close),
@@ -122,6 +125,24 @@ fn a_single_command_of_whoever_left_is_not_done() {
         server.wait_for_waits(0);
         converse(&mut holder, &[("COMMIT", "OK"), ("GET a", "\"1\""), ("DEL a", "OK")]);
         assert_eq!(holder.ask("EXISTS a"), "0", "{way}");
+    }
+}
+
+/// More than the server reads ahead is under way when it leaves.
+#[test]
+fn whoever_leaves_while_waiting_and_pipelining_frees_locks_at_once() {
+    let server = server(&["--lock-timeout", "10s"]);
+    for (way, leave) in [("reset", reset as Leave), ("close", close)] {
+        let (mut other, mut leaver) = (server.connect(), server.connect());
+        converse(&mut other, &[("BEGIN", "OK 1"), ("PUT b 1", "OK")]);
+        converse(&mut leaver, &[("BEGIN", "OK 1"), ("PUT a 1", "OK")]);
+        leaver.send("PUT b 2");
+        server.wait_for_waits(1);
+        leaver.send_raw("PUT later 1\n".repeat(15_000));
+        // As much as it wants has been read when it has been still for a while.
+        assert!(leaver.is_silent_for(Duration::from_millis(100)));
+        assert_freed(&server, way, "PUT a 3", || leave(leaver));
+        converse(&mut other, &[("ROLLBACK", "OK"), ("EXISTS later", "0")]);
     }
 }
 

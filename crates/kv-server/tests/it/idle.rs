@@ -124,3 +124,18 @@ fn an_old_read_view_is_aborted() {
     converse(&mut client, &[("PUT a 1 3", "OK"), ("COMMIT 3", "OK")]);
     converse(&mut client, &[("ROLLBACK", "OK"), ("ROLLBACK", "OK"), ("GET a", "\"1\"")]);
 }
+
+/// Its client speaks, but not of it: every version that it might read is kept all the same, so
+/// that it must end without being asked.
+#[test]
+fn an_old_read_view_is_given_up_though_its_client_is_not_silent() {
+    let server = server(&["--max-view-age", "100ms"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    assert_eq!(client.ask("BEGIN SNAPSHOT"), "OK 1");
+    let begun = Instant::now();
+    while other.ask_list("STATS").contains(&"read_views_open=1".to_owned()) {
+        assert_eq!(client.ask("PING"), "PONG");
+        assert!(begun.elapsed() < Duration::from_secs(3), "it is open after {:?}", begun.elapsed());
+    }
+    assert!(client.ask("GET a").starts_with("ERR ABORTED "));
+}

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bounds;
+mod crowd;
 mod disconnect;
 mod fuzz;
 mod greedy;

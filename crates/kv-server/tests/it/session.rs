@@ -39,6 +39,10 @@ fn the_same_session_in_json() {
         r#"{"status":"Ok","data":{"house":{"value":"small","transaction_id":2},"#,
         r#""nameofkey":{"value":"value999","transaction_id":1}}}"#
     );
+    let committed = concat!(
+        r#"{"status":"Ok","data":"#,
+        r#"{"nameofkey":{"value":"value999","transaction_id":null}}}"#
+    );
     converse(
         &mut server.connect(),
         &[
@@ -53,10 +57,7 @@ fn the_same_session_in_json() {
             ("ROLLBACK 2", r#"{"status":"Ok"}"#),
             ("DEL 2", r#"{"status":"Ok","found":false}"#),
             ("COMMITALL", r#"{"status":"Ok","committed":1}"#),
-            (
-                "SHOWALL",
-                r#"{"status":"Ok","data":{"nameofkey":{"value":"value999","transaction_id":null}}}"#,
-            ),
+            ("SHOWALL", committed),
         ],
     );
 }

@@ -86,6 +86,7 @@ fn one_connection_too_many_is_told_so_in_one_line() {
     // There is room again as soon as one has gone.
     eventually("there is room again", || server.connect().ask("PING") == "PONG");
     converse(&mut clients[0], &[("COUNT", "0")]);
+    server.wait_for_message("too many connections");
     assert_eq!(server.messages().matches("too many connections").count(), 1);
 }
 

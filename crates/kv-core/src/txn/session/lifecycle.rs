@@ -1,6 +1,7 @@
 //! Beginning and ending transactions: BEGIN, COMMIT, ROLLBACK, COMMITALL, and aborts from outside.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::super::tree::{ReadView, Tree};
 use super::{BeginOptions, Parent, Session, age_view};
@@ -189,6 +190,28 @@ impl Session {
             None => Ok(committed),
             Some(cause) => Err(Error::CommitAll { committed, failed, cause: Box::new(cause) }),
         }
+    }
+
+    /// Rolls back every open transaction.
+    pub fn rollback_all(&mut self) {
+        self.abandon_wait();
+        let roots: Vec<TxnId> = self.trees.keys().copied().collect();
+        for root in roots {
+            if let Some(mut tree) = self.forget(root) {
+                self.shared.discard(&mut tree);
+            }
+        }
+    }
+
+    /// Aborts every transaction whose read view has got too old, and says when the next one will
+    /// be. A view keeps versions in memory whether it is used or not, so whoever owns a session
+    /// that may stay open should call this from time to time.
+    pub fn abort_old_views(&mut self) -> Option<Instant> {
+        for tree in self.trees.values_mut() {
+            age_view(&self.shared, tree);
+        }
+        let opened = self.trees.values().filter_map(|tree| tree.view).map(|view| view.opened).min();
+        opened.and_then(|opened| opened.checked_add(self.shared.options.view_age_max))
     }
 
     /// Aborts every open transaction: locks and writes are gone, and each answers

@@ -137,6 +137,20 @@ impl Session {
         Some(tree.aborted.is_some())
     }
 
+    /// Whether the transaction that a command naming `txn` would run in can still go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] or [`Error::Aborted`].
+    pub fn check_live(&self, txn: Option<TxnId>) -> Result<(), Error> {
+        let (txn, root) = self.named(txn)?;
+        match self.trees.get(&root).map(|tree| tree.aborted) {
+            Some(None) => Ok(()),
+            Some(Some(reason)) => Err(Error::Aborted { txn, reason }),
+            None => Err(Error::NoTransaction(Some(txn))),
+        }
+    }
+
     /// The transaction begun last that is still open.
     pub fn current(&self) -> Option<TxnId> {
         self.roots.last_key_value().map(|(&txn, _)| txn)
@@ -271,13 +285,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.abandon_wait();
-        let roots: Vec<TxnId> = self.trees.keys().copied().collect();
-        for root in roots {
-            if let Some(mut tree) = self.forget(root) {
-                self.shared.discard(&mut tree);
-            }
-        }
+        self.rollback_all();
     }
 }
 

@@ -140,7 +140,7 @@ impl Session {
                 Revision::NEWEST
             }
         };
-        let overlay = overlay(work.tree, &options.interval);
+        let overlay = overlay(work.tree, &options.interval, options.limit);
         Ok(Scan::new(&self.shared, options, revision, overlay, None))
     }
 
@@ -149,7 +149,7 @@ impl Session {
     pub fn show_all(&mut self) -> Scan {
         let view = OpenView::newest(&self.shared, self.depends_on);
         let mut writes: Vec<Overlaid> =
-            self.trees.values().flat_map(|tree| overlay(tree, &Interval::all())).collect();
+            self.trees.values().flat_map(|tree| overlay(tree, &Interval::all(), None)).collect();
         writes.sort_by(|one, other| one.key.cmp(&other.key));
         let revision = view.revision;
         Scan::new(&self.shared, &ScanOptions::default(), revision, writes, Some(view))
@@ -157,12 +157,17 @@ impl Session {
     }
 }
 
-fn overlay(tree: &Tree, interval: &Interval) -> Vec<Overlaid> {
-    tree.writes_in(interval)
-        .map(|(key, write)| Overlaid {
-            key: key.clone(),
-            record: write.record.clone(),
-            txn: write.txn,
-        })
-        .collect()
+/// The tree's own writes in the interval; no more than a scan that ends at `limit` rows can need.
+fn overlay(tree: &Tree, interval: &Interval, limit: Option<u64>) -> Vec<Overlaid> {
+    let mut rows_left = limit.unwrap_or(u64::MAX);
+    let mut writes = Vec::new();
+    for (key, write) in tree.writes_in(interval) {
+        if rows_left == 0 {
+            break;
+        }
+        rows_left -= u64::from(!write.record.is_tombstone());
+        let (key, record, txn) = (key.clone(), write.record.clone(), write.txn);
+        writes.push(Overlaid { key, record, txn });
+    }
+    writes
 }
