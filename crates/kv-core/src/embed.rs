@@ -1,9 +1,10 @@
 //! The store as a library: closures that run in a transaction, blocking or async.
 //!
 //! [`Database::update`] begins a SERIALIZABLE transaction, runs the closure, commits if it answers
-//! `Ok` and rolls back if it answers `Err` or panics. When the transaction was aborted by a
-//! deadlock, a conflict or a lock that took too long, it is rolled back and the closure **runs
-//! again**, up to [`ATTEMPTS_MAX`] times, so it should have no effects but those on the store.
+//! `Ok` and rolls back if it answers `Err` or panics. When the transaction was aborted, by a
+//! deadlock say, the closure **runs again**, up to [`ATTEMPTS_MAX`] times, so it should have no
+//! effects but those on the store. A lock that takes too long aborts nothing: the closure gets
+//! [`Error::LockTimeout`] and decides.
 //! [`Database::view`] does the same with a READONLY one, which never waits and never runs twice.
 //!
 //! The async forms are the same with `_async`; they need no particular runtime.
@@ -18,7 +19,7 @@ use crate::step::{Pause, Step};
 use crate::timer::SettledOrLate;
 use crate::txn::scan::{Row, ScanOptions};
 use crate::txn::session::{BeginOptions, Parent, Session};
-use crate::types::{Condition, Isolation, Revision, ValueKind, Version};
+use crate::types::{Condition, Isolation, Revision, TxnId, ValueKind, Version};
 use crate::value::{Meta, Past, Value};
 
 /// How often a closure is tried before its retryable error is given to the caller.
@@ -31,6 +32,7 @@ const BACK_OFF_DOUBLINGS_MAX: u32 = 9;
 #[derive(Debug)]
 pub struct Transaction {
     session: Session,
+    root: TxnId,
 }
 
 /// A transaction that awaits when it has to wait. Dropped without
@@ -38,6 +40,7 @@ pub struct Transaction {
 #[derive(Debug)]
 pub struct AsyncTransaction {
     session: Session,
+    root: TxnId,
 }
 
 /// Defines each operation once for both kinds of transaction.
@@ -135,9 +138,9 @@ impl Transaction {
         &mut self,
         run: impl FnOnce(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let child = self.session.begin(nested())?;
-        let result = run(self);
-        end_child(&mut self.session, child, result)
+        let child = Child::begin(self)?;
+        let result = run(child.txn);
+        child.end(result)
     }
 
     /// Commits. The revision is that of the commit, or of the session's last one if this changed
@@ -147,7 +150,7 @@ impl Transaction {
     ///
     /// [`Error::Aborted`]: nothing of the transaction is kept.
     pub fn commit(mut self) -> Result<Revision, Error> {
-        commit(&mut self.session)
+        commit(&mut self.session, self.root)
     }
 
     /// Rolls back, as dropping does.
@@ -164,9 +167,9 @@ impl AsyncTransaction {
         &mut self,
         run: impl AsyncFnOnce(&mut AsyncTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let child = self.session.begin(nested())?;
-        let result = run(self).await;
-        end_child(&mut self.session, child, result)
+        let child = Child::begin(self)?;
+        let result = run(child.txn).await;
+        child.end(result)
     }
 
     /// Commits, as [`Transaction::commit`].
@@ -175,33 +178,62 @@ impl AsyncTransaction {
     ///
     /// [`Error::Aborted`]: nothing of the transaction is kept.
     pub fn commit(mut self) -> Result<Revision, Error> {
-        commit(&mut self.session)
+        commit(&mut self.session, self.root)
     }
 
     /// Rolls back, as dropping does.
     pub fn rollback(self) {}
 }
 
-fn nested() -> BeginOptions {
-    BeginOptions { parent: Parent::Current, ..BeginOptions::default() }
-}
-
-fn end_child<T, E: From<Error>>(
-    session: &mut Session,
-    child: crate::types::TxnId,
-    result: Result<T, E>,
-) -> Result<T, E> {
-    match &result {
-        Ok(_) => session.commit(Some(child))?,
-        // An aborted tree stays as it is, so that its root's end finds it aborted.
-        Err(_) if session.is_aborted(Some(child)) == Some(true) => {}
-        Err(_) => session.rollback(Some(child))?,
+impl AsMut<Session> for Transaction {
+    fn as_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
-    result
 }
 
-fn commit(session: &mut Session) -> Result<Revision, Error> {
-    session.commit(None)?;
+impl AsMut<Session> for AsyncTransaction {
+    fn as_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+/// A nested transaction under way. Dropped without an end, because its closure panicked or its
+/// future was dropped, it is rolled back, so that its parent is what it was before.
+struct Child<'a, T: AsMut<Session>> {
+    txn: &'a mut T,
+    id: TxnId,
+    is_ended: bool,
+}
+
+impl<'a, T: AsMut<Session>> Child<'a, T> {
+    fn begin(txn: &'a mut T) -> Result<Self, Error> {
+        let nested = BeginOptions { parent: Parent::Current, ..BeginOptions::default() };
+        let id = txn.as_mut().begin(nested)?;
+        Ok(Child { txn, id, is_ended: false })
+    }
+
+    fn end<R, E: From<Error>>(mut self, result: Result<R, E>) -> Result<R, E> {
+        if result.is_ok() {
+            self.is_ended = true;
+            self.txn.as_mut().commit(Some(self.id))?;
+        }
+        result
+    }
+}
+
+impl<T: AsMut<Session>> Drop for Child<'_, T> {
+    fn drop(&mut self) {
+        let session = self.txn.as_mut();
+        // An aborted tree stays as it is, so that its root's end finds it aborted.
+        if !self.is_ended && session.is_aborted(Some(self.id)) == Some(false) {
+            let rolled_back = session.rollback(Some(self.id));
+            debug_assert!(rolled_back.is_ok(), "an open child can be rolled back");
+        }
+    }
+}
+
+fn commit(session: &mut Session, root: TxnId) -> Result<Revision, Error> {
+    session.commit(Some(root))?;
     session.database().settle(session.depends_on());
     Ok(session.last_commit())
 }
@@ -214,7 +246,8 @@ impl Database {
     /// [`Error::Limit`] if too many are open; [`Error::FutureRevision`] and
     /// [`Error::AtNeedsReadonly`] for wrong options. A parent cannot be named here.
     pub fn begin(&self, options: BeginOptions) -> Result<Transaction, Error> {
-        Ok(Transaction { session: self.begin_session(options)? })
+        let (session, root) = self.begin_session(options)?;
+        Ok(Transaction { session, root })
     }
 
     /// Begins a transaction that awaits when it has to wait.
@@ -223,13 +256,14 @@ impl Database {
     ///
     /// As [`Database::begin`].
     pub fn begin_async(&self, options: BeginOptions) -> Result<AsyncTransaction, Error> {
-        Ok(AsyncTransaction { session: self.begin_session(options)? })
+        let (session, root) = self.begin_session(options)?;
+        Ok(AsyncTransaction { session, root })
     }
 
-    fn begin_session(&self, options: BeginOptions) -> Result<Session, Error> {
+    fn begin_session(&self, options: BeginOptions) -> Result<(Session, TxnId), Error> {
         let mut session = self.session();
-        session.begin(options)?;
-        Ok(session)
+        let root = session.begin(options)?;
+        Ok((session, root))
     }
 
     /// Runs a closure in a SERIALIZABLE transaction and commits it. See [the module](self) for
@@ -257,7 +291,7 @@ impl Database {
             attempt += 1;
             let mut txn = self.begin(BeginOptions::default())?;
             let result = run(&mut txn);
-            match self.end_attempt(&mut txn.session, result, attempt) {
+            match end_attempt(&mut txn.session, txn.root, result, attempt) {
                 ControlFlow::Break(result) => return result,
                 ControlFlow::Continue(pause) => {
                     drop(txn);
@@ -294,7 +328,7 @@ impl Database {
             attempt += 1;
             let mut txn = self.begin_async(BeginOptions::default())?;
             let result = run(&mut txn).await;
-            match self.end_attempt(&mut txn.session, result, attempt) {
+            match end_attempt(&mut txn.session, txn.root, result, attempt) {
                 ControlFlow::Break(result) => return result,
                 ControlFlow::Continue(pause) => {
                     drop(txn);
@@ -314,23 +348,6 @@ impl Database {
         run: impl AsyncFnOnce(&mut AsyncTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
         run(&mut self.begin_async(readonly())?).await
-    }
-
-    /// Commits what went well; says how long to pause before another attempt of what did not.
-    fn end_attempt<T, E: From<Error>>(
-        &self,
-        session: &mut Session,
-        result: Result<T, E>,
-        attempt: u32,
-    ) -> ControlFlow<Result<T, E>, Duration> {
-        let is_aborted = session.is_aborted(None) == Some(true);
-        match result {
-            Ok(_) if is_aborted && attempt < ATTEMPTS_MAX => {}
-            Err(_) if is_aborted && attempt < ATTEMPTS_MAX => {}
-            Ok(done) => return ControlFlow::Break(commit(session).map(|_| done).map_err(E::from)),
-            Err(error) => return ControlFlow::Break(Err(error)),
-        }
-        ControlFlow::Continue(back_off(attempt))
     }
 
     // ---- Single commands: each a transaction of its own.
@@ -377,6 +394,23 @@ impl Database {
         self.settle(session.depends_on());
         Ok(deleted)
     }
+}
+
+/// Commits what went well; says how long to pause before another attempt of what was aborted.
+fn end_attempt<T, E: From<Error>>(
+    session: &mut Session,
+    root: TxnId,
+    result: Result<T, E>,
+    attempt: u32,
+) -> ControlFlow<Result<T, E>, Duration> {
+    let is_aborted = session.is_aborted(Some(root)) == Some(true);
+    if is_aborted && attempt < ATTEMPTS_MAX {
+        return ControlFlow::Continue(back_off(attempt));
+    }
+    ControlFlow::Break(match result {
+        Ok(done) => commit(session, root).map(|_| done).map_err(E::from),
+        Err(error) => Err(error),
+    })
 }
 
 fn readonly() -> BeginOptions {

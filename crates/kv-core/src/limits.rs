@@ -29,8 +29,8 @@ pub const LOCKS_PER_TRANSACTION_MAX: usize = 1_000_000;
 pub const TRANSACTIONS_PER_SESSION_MAX: usize = 1_000;
 /// Transactions that may be open in the whole store, nested ones counted.
 pub const TRANSACTIONS_MAX: usize = 100_000;
-/// Commits that may be between their revision and their visibility. Only a running thread is
-/// there, never one that waits, so this bounds threads, not transactions.
+/// Commits that may be between their revision and their visibility. A commit begins only when at
+/// most half of them are; the other half is more than there are threads.
 pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 4096;
 /// Highest revision: 48 bits, a million commits a second for nine years.
 pub const REVISION_MAX: u64 = (1 << 48) - 1;
@@ -38,6 +38,8 @@ pub const REVISION_MAX: u64 = (1 << 48) - 1;
 pub const COMMIT_TIME_MS_MAX: u64 = (1 << 42) - 1;
 /// Partitions that keys hash to and that shards own: many a shard, so that shards are even.
 pub(crate) const PARTITIONS: usize = 1 << 14;
+/// Keys installed or visited under one hold of a shard's latch, before others get it.
+pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
 /// Keys with versions that may have become superfluous, looked at by each write.
 pub(crate) const TRIM_PER_WRITE: usize = 2;
 

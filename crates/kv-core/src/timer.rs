@@ -68,12 +68,12 @@ impl Timer {
 #[derive(Debug)]
 pub(crate) struct SettledOrLate {
     wait: LockWait,
-    has_alarm: bool,
+    alarm: Told,
 }
 
 impl SettledOrLate {
     pub(crate) fn new(wait: LockWait) -> SettledOrLate {
-        SettledOrLate { wait, has_alarm: false }
+        SettledOrLate { wait, alarm: Told::default() }
     }
 }
 
@@ -88,26 +88,33 @@ impl Future for SettledOrLate {
         if at <= SystemClock.now() {
             return Poll::Ready(());
         }
-        if !self.has_alarm {
-            self.has_alarm = true;
-            Timer::global().add(Alarm { at, waker: context.waker().clone() });
-        }
+        self.alarm.set(at, context.waker());
         Poll::Pending
+    }
+}
+
+/// The waker that was last told the time, so that each is told once.
+#[derive(Debug, Default)]
+struct Told(Option<Waker>);
+
+impl Told {
+    fn set(&mut self, at: Instant, waker: &Waker) {
+        if self.0.as_ref().is_none_or(|told| !told.will_wake(waker)) {
+            self.0 = Some(waker.clone());
+            Timer::global().add(Alarm { at, waker: waker.clone() });
+        }
     }
 }
 
 /// Ready after a while.
 pub(crate) async fn sleep(duration: Duration) {
     let at = SystemClock.now() + duration;
-    let mut has_alarm = false;
+    let mut alarm = Told::default();
     std::future::poll_fn(|context| {
         if at <= SystemClock.now() {
             return Poll::Ready(());
         }
-        if !has_alarm {
-            has_alarm = true;
-            Timer::global().add(Alarm { at, waker: context.waker().clone() });
-        }
+        alarm.set(at, context.waker());
         Poll::Pending
     })
     .await;

@@ -193,6 +193,19 @@ impl Interval {
             && starts_before_end(other, self)
     }
 
+    /// The two as one, if no key lies between them. Neither may be empty.
+    pub fn merged(&self, other: &Interval) -> Option<Interval> {
+        let touches = |a: &Interval, b: &Interval| b.to.as_ref().is_none_or(|to| a.from <= *to);
+        if !touches(self, other) || !touches(other, self) {
+            return None;
+        }
+        let to = match (&self.to, &other.to) {
+            (Some(one), Some(other)) => Some(one.max(other).clone()),
+            _ => None,
+        };
+        Some(Interval { from: self.from.clone().min(other.from.clone()), to })
+    }
+
     /// Whether no key can lie in it.
     pub fn is_empty(&self) -> bool {
         self.to.as_deref().is_some_and(|to| *to <= *self.from)
@@ -255,5 +268,10 @@ mod tests {
         assert!(bd.overlaps(&Interval::range(b"c", b"z")));
         assert!(!bd.overlaps(&Interval::range(b"d", b"z")));
         assert!(bd.overlaps(&Interval::all()));
+        assert_eq!(bd.merged(&Interval::range(b"d", b"f")), Some(Interval::range(b"b", b"f")));
+        assert_eq!(bd.merged(&Interval::range(b"a", b"c")), Some(Interval::range(b"a", b"d")));
+        assert_eq!(bd.merged(&Interval::range(b"e", b"f")), None);
+        assert_eq!(bd.merged(&Interval::prefix(b"\xff")), None);
+        assert_eq!(Interval::all().merged(&bd), Some(Interval::all()));
     }
 }

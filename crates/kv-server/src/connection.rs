@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, warn};
 
-use crate::command::{Client, Listing, Next};
+use crate::command::{Client, Listing, Next, refusal};
 use crate::limits;
 use crate::listener::{Peer, Stream};
 use crate::server::Server;
@@ -73,7 +73,12 @@ struct Connection {
     /// What was received and not yet run begins at `run`.
     input: Vec<u8>,
     run: usize,
+    /// When a command was last done in an open transaction: bytes that make no command do not
+    /// keep it from being idle.
+    last_command: Instant,
     output: Vec<u8>,
+    /// A list that is being written.
+    listing: Option<Box<Listing>>,
     /// This connection's own child of the server's token, so that asking it disturbs nobody.
     drain: CancellationToken,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -89,7 +94,9 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
         decoder: LineDecoder::new(server.config().line_bytes_max),
         input: Vec::new(),
         run: 0,
+        last_command: Instant::now(),
         output: Vec::new(),
+        listing: None,
         drained: Box::pin(drain.clone().cancelled_owned()),
         drain,
         server,
@@ -118,8 +125,13 @@ impl Connection {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
+            let unrun = self.input.len();
             self.run_lines().await?;
             self.flush().await?;
+            let has_run = self.run > 0 || self.input.len() < unrun;
+            if has_run && self.client.session().has_live_transactions() {
+                self.last_command = Instant::now();
+            }
             self.forget_run_lines();
             // A client that always has more to say would never be read in vain.
             if self.drain.is_cancelled() {
@@ -185,7 +197,7 @@ impl Connection {
         match next {
             Next::Request => Ok(()),
             Next::Close => Err(End::Quit),
-            Next::List(listing) => self.write_list(*listing).await,
+            Next::List(listing) => self.write_list(listing).await,
         }
     }
 
@@ -193,7 +205,10 @@ impl Connection {
     async fn run_paused(&mut self, line: &[u8], mut pause: Pause) -> Result<Next, End> {
         loop {
             self.flush().await?;
-            self.resolve(pause).await?;
+            if let Err(failed) = self.resolve(pause).await? {
+                self.client.refuse(&failed, None, &mut self.output);
+                return Ok(Next::Request);
+            }
             // It was a request before it paused, and still is.
             let Ok(Some(request)) = Request::parse(line) else { return Ok(Next::Request) };
             match self.client.execute(&request, &mut self.output) {
@@ -203,26 +218,23 @@ impl Connection {
         }
     }
 
-    /// Waits for, or fetches, what a command paused for.
-    async fn resolve(&mut self, pause: Pause) -> Result<(), End> {
-        match pause {
-            Pause::Lock(wait) => self.wait_for_lock(wait).await,
+    /// Waits for, or fetches, what a command paused for. What could not be fetched is the command's
+    /// failure, not the connection's.
+    async fn resolve(&mut self, pause: Pause) -> Result<Result<(), ErrorReply>, End> {
+        let failed = match pause {
+            Pause::Lock(wait) => return self.wait_for_lock(wait).await.map(Ok),
+            Pause::Failed(error) => *error,
             Pause::Fetch(fetch) => {
                 let database = self.server.database().clone();
-                let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
-                match fetched {
-                    Ok(Ok(())) => Ok(()),
-                    failed => {
-                        warn!(?failed, "a value could not be fetched");
-                        Err(End::Gone)
-                    }
+                match tokio::task::spawn_blocking(move || database.fetch(&fetch)).await {
+                    Ok(Ok(())) => return Ok(Ok(())),
+                    Ok(Err(error)) => error,
+                    Err(panic) => kv_core::Error::Internal(panic.to_string()),
                 }
             }
-            Pause::Failed(error) => {
-                warn!(%error, "a failure is a reply, not a pause");
-                Err(End::Gone)
-            }
-        }
+        };
+        warn!(error = %failed, "a value could not be fetched");
+        Ok(Err(refusal(&failed)))
     }
 
     /// Waits until the lock is granted or its time is up, and meanwhile notices a client that
@@ -292,21 +304,26 @@ impl Connection {
     }
 
     /// Writes a long list in pieces, each when the one before has been taken.
-    async fn write_list(&mut self, mut listing: Listing) -> Result<(), End> {
-        loop {
-            let most = limits::OUTPUT_BYTES_AT_ONCE;
-            match self.client.write_list(&mut listing, &mut self.output, most) {
-                Ok(true) => return Ok(()),
+    async fn write_list(&mut self, listing: Box<Listing>) -> Result<(), End> {
+        self.listing = Some(listing);
+        while let Some(listing) = &mut self.listing {
+            match self.client.write_list(listing, &mut self.output, limits::OUTPUT_BYTES_AT_ONCE) {
+                Ok(true) => self.listing = None,
                 Ok(false) => {
                     self.flush().await?;
                     tokio::task::yield_now().await;
                 }
                 Err(pause) => {
                     self.flush().await?;
-                    self.resolve(pause).await?;
+                    if let Err(failed) = self.resolve(pause).await?
+                        && let Some(listing) = self.listing.take()
+                    {
+                        self.client.fail_list(&listing, &failed, &mut self.output);
+                    }
                 }
             }
         }
+        Ok(())
     }
 
     fn refuse_line(&mut self) -> End {
@@ -352,7 +369,7 @@ impl Connection {
         if !self.client.session().has_live_transactions() {
             return Ok(self.read().await);
         }
-        let idle = Instant::now() + self.server.config().idle_transaction_timeout;
+        let idle = self.last_command + self.server.config().idle_transaction_timeout;
         loop {
             let view = self.client.session().abort_old_views().map(Instant::from_std);
             let until = view.map_or(idle, |view| view.min(idle));
@@ -415,7 +432,12 @@ impl Connection {
         if self.client.session().has_live_transactions() {
             match timeout(idle, self.stream.writable()).await {
                 Ok(ready) => return ready.map_err(|_| End::Gone),
-                Err(_) => self.client.session().abort_all(AbortReason::Idle),
+                Err(_) => {
+                    self.client.session().abort_all(AbortReason::Idle);
+                    if let Some(listing) = &mut self.listing {
+                        listing.forget_if_lost(&self.client);
+                    }
+                }
             }
         }
         match timeout(limits::WRITE_STALL_MAX, self.stream.writable()).await {

@@ -34,22 +34,28 @@
 //!    2                           X on k: waits for t1                   t2:X
 //!    3                                                 S on k: waits    t2:X t3:S
 //!    4     X on k: only holder,                                         t2:X t3:S
-//!          an upgrade: at once
+//!          an upgrade: through the
+//!          queue, but at once
 //!    5     ends                  granted                                t3:S
 //!    6                           ends                  granted          -
 //! ```
 //!
 //! # Invariants
 //!
-//! 1. Who waits has a mark in every shard that its request concerns, set before it looks who
-//!    stands in its way. So either it sees a release, or the release sees the mark.
+//! 1. Who comes to the queue has a mark in every shard that its request concerns, set before it
+//!    looks who stands in its way. So either it sees a release, or the release sees the mark. And
+//!    past a mark a table grants nothing by itself, not even an upgrade: what the queue has seen
+//!    is still so when it enters a lock.
 //! 2. A session waits for at most one thing, and while it waits its own locks do not change. So
 //!    every member of a cycle stands still, and whoever closes the cycle sees all of it: deadlocks
 //!    are found when they form, exactly, with one victim, the one whose request closes it.
 //! 3. Requests are granted in the order they came, keys and ranges in one queue, except: an
 //!    upgrade goes ahead of all waiters; and a request passes a waiter that itself waits, directly
 //!    or through others, for the requester's session, for that waiter cannot move before the
-//!    requester does.
+//!    requester does. (So does a queued range when an upgrade goes ahead of it that waits for it.)
+//! 4. What a queued request waits for is read off holders and queue. Of the requests ahead it is
+//!    enough to look back, on each key, to the nearest exclusive one that passes nobody: that one
+//!    waits for all before it.
 //!
 //! # Latch order
 //!

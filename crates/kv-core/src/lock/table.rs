@@ -130,9 +130,19 @@ impl LockTable {
         self.entry(hash, key).add(holder);
     }
 
-    /// Adds the lock on an interval.
+    /// Adds the lock on an interval. Intervals of one tree that touch become one, so that a scan
+    /// page by page holds one lock.
     pub(crate) fn grant_range(&mut self, interval: &Interval, holder: Holder) {
-        self.ranges.push(RangeLock { interval: interval.clone(), holder });
+        let mut interval = interval.clone();
+        self.ranges.retain(|range| {
+            let held = &range.holder;
+            let is_same = held.owner.tree == holder.owner.tree && held.mode == holder.mode;
+            let merged = is_same.then(|| interval.merged(&range.interval)).flatten();
+            let is_absorbed = merged.is_some();
+            interval = merged.unwrap_or_else(|| std::mem::take(&mut interval));
+            !is_absorbed
+        });
+        self.ranges.push(RangeLock { interval, holder });
     }
 
     /// Takes the owner's lock on the key away, or lowers it to `keep`.
@@ -271,6 +281,13 @@ impl LockTable {
             return Some(format!("{waiters} marks on keys, {} counted", self.waiting_keys));
         }
         self.keys.iter().find_map(|lock| {
+            let against = lock
+                .holders
+                .iter()
+                .find(|holder| self.range_conflicts(&lock.key, holder.owner.tree, holder.mode));
+            if against.is_some() {
+                return Some(format!("{:?} is locked against another's range", lock.key));
+            }
             let exclusive = lock.holders.iter().any(|holder| holder.mode == Mode::Exclusive);
             if exclusive && lock.holders.len() > 1 {
                 Some(format!("{:?} is locked exclusively and by another", lock.key))
@@ -356,7 +373,7 @@ mod tests {
         assert!(!table.try_acquire(1, &k, holder(1, Mode::Exclusive)), "not even an upgrade");
         let mut wake = Wake::default();
         table.release(1, b"k", TreeId(1), None, &mut wake);
-        assert_eq!(wake.keys, [k.clone()]);
+        assert_eq!(wake.keys, std::slice::from_ref(&k));
         table.unmark_key(1, b"k");
         table.mark_range();
         assert!(!table.try_acquire(1, &k, holder(1, Mode::Shared)));

@@ -52,8 +52,11 @@ pub(crate) enum Refusal {
     Deadlock(Owner, Option<Target>),
 }
 
-/// A place in the queue. Upgrades, with 0, come before everything else, with 1.
+/// A place in the queue: upgrades come before all others, and among themselves, as the others, in
+/// the order they came.
 type Place = (u8, u64);
+const UPGRADES: u8 = 0;
+const OTHERS: u8 = 1;
 
 #[derive(Debug)]
 struct Request {
@@ -107,7 +110,11 @@ impl Waits {
                 unmark(shards, &ask.target);
                 Ok(None)
             }
-            Ok(Some(Queued { place, passes, obstacle })) => {
+            Ok(Some(queued)) => {
+                if queued.place.0 == UPGRADES {
+                    queue.let_pass(shards, &ask, &queued);
+                }
+                let Queued { place, passes, obstacle, .. } = queued;
                 let deadline = ask.wait_max.and_then(|wait| ask.now.checked_add(wait));
                 let cell = Arc::new(WaitCell::new(deadline));
                 queue.push(
@@ -175,6 +182,8 @@ struct Queued {
     place: Place,
     passes: HashSet<Place>,
     obstacle: Obstacle,
+    /// The sessions that it waits for.
+    blockers: Vec<SessionId>,
 }
 
 impl Queue {
@@ -183,9 +192,10 @@ impl Queue {
     fn judge(&mut self, shards: &Shards, ask: &Ask) -> Result<Option<Queued>, Refusal> {
         self.numbered += 1;
         let Ask { target, mode, owner, .. } = ask;
-        let place = (u8::from(!is_upgrade(shards, ask)), self.numbered);
+        let class = if is_upgrade(shards, ask) { UPGRADES } else { OTHERS };
+        let place = (class, self.numbered);
         let mut blockers = holders_against(shards, target, owner.tree, *mode);
-        let ahead = self.waiters_against(place, target, owner.tree, *mode, false);
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, None);
         // Nobody waits for a session that holds nothing.
         let waiting_for_it = if ask.session_holds_locks {
             let ahead = ahead.iter().map(|place| self.requests[place].owner.session);
@@ -219,7 +229,8 @@ impl Queue {
             let target = its_wait.map(|place| self.requests[place].target.clone());
             return Err(Refusal::Deadlock(closing, target));
         }
-        Ok(Some(Queued { place, passes, obstacle }))
+        let blockers = blockers.iter().map(|(owner, _)| owner.session).collect();
+        Ok(Some(Queued { place, passes, obstacle, blockers }))
     }
 
     /// Those sessions among `from`, and those that they wait for, that wait, directly or through
@@ -259,17 +270,16 @@ impl Queue {
     fn edges(&self, shards: &Shards, place: Place, request: &Request) -> Vec<Owner> {
         let Request { owner, target, mode, passes, .. } = request;
         let holders = holders_against(shards, target, owner.tree, *mode);
-        let ahead = self.waiters_against(place, target, owner.tree, *mode, true);
-        let ahead = ahead.iter().filter(|ahead| !passes.contains(ahead));
-        let ahead = ahead.map(|ahead| self.requests[ahead].owner);
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, Some(passes));
+        let ahead = ahead.iter().map(|ahead| self.requests[ahead].owner);
         holders.into_iter().map(|(holder, _)| holder).chain(ahead).collect()
     }
 
     /// Something that stands in a queued request's way, if anything does.
     fn obstacle(&self, shards: &Shards, place: Place, request: &Request) -> Option<Obstacle> {
         let Request { owner, target, mode, passes, .. } = request;
-        let ahead = self.waiters_against(place, target, owner.tree, *mode, true);
-        if let Some(&ahead) = ahead.iter().find(|ahead| !passes.contains(ahead)) {
+        let ahead = self.waiters_against(place, target, owner.tree, *mode, Some(passes));
+        if let Some(&ahead) = ahead.first() {
             return Some(Obstacle::Ahead(ahead));
         }
         let holder = holders_against(shards, target, owner.tree, *mode).into_iter().next();
@@ -290,45 +300,68 @@ impl Queue {
         }
     }
 
-    /// The requests ahead of `place` that stand against it. With `nearest`, of a run on one key
-    /// only those back to the nearest exclusive one, which itself waits for all before it.
+    /// The requests ahead of `place` that stand against it: all of them, or, given those that it
+    /// passes, the others as far as they cannot be reached through each other.
     fn waiters_against(
         &self,
         place: Place,
         target: &Target,
         tree: TreeId,
         mode: Mode,
-        nearest: bool,
+        passes: Option<&HashSet<Place>>,
     ) -> Vec<Place> {
-        let mut found = Vec::new();
-        let stands_against = |ahead: &Place| {
-            let other = &self.requests[ahead];
+        let stands_against = |ahead: &&Place| {
+            let other = &self.requests[*ahead];
             other.owner.tree != tree
                 && !other.mode.is_compatible_with(mode)
+                && passes.is_none_or(|passes| !passes.contains(ahead))
                 && other.target.meets(target)
         };
-        match target {
-            Target::Key { key, .. } => {
-                let on_key = self.on_keys.get(key).into_iter();
-                for ahead in on_key.flat_map(|places| places.range(..place)).rev() {
-                    if stands_against(ahead) {
-                        found.push(*ahead);
-                        if nearest && self.requests[ahead].mode == Mode::Exclusive {
-                            break;
-                        }
-                    }
+        let mut found = Vec::new();
+        let mut look_at_key = |places: &BTreeSet<Place>| {
+            for ahead in places.range(..place).rev().filter(stands_against) {
+                found.push(*ahead);
+                // An exclusive request that passes nobody waits for all that are before it.
+                let other = &self.requests[ahead];
+                let waits_for_all = other.mode == Mode::Exclusive && other.passes.is_empty();
+                if passes.is_some() && waits_for_all {
+                    break;
                 }
             }
+        };
+        match target {
+            Target::Key { key, .. } => self.on_keys.get(key).into_iter().for_each(look_at_key),
             Target::Range(interval) => {
                 let from = (Bound::Included(&*interval.from), Bound::Unbounded);
                 let keys = self.on_keys.range::<[u8], _>(from);
-                for (_, places) in keys.take_while(|(key, _)| interval.contains(key)) {
-                    found.extend(places.range(..place).filter(|ahead| stands_against(ahead)));
-                }
+                let keys = keys.take_while(|(key, _)| interval.contains(key));
+                keys.for_each(|(_, places)| look_at_key(places));
             }
         }
-        found.extend(self.on_ranges.range(..place).filter(|ahead| stands_against(ahead)));
+        found.extend(self.on_ranges.range(..place).filter(stands_against));
         found
+    }
+
+    /// Lets ranges that are queued pass an upgrade that goes ahead of them, if it would wait for
+    /// them: nobody is held up by who waits for him.
+    fn let_pass(&mut self, shards: &Shards, ask: &Ask, queued: &Queued) {
+        let behind: Vec<Place> = self.on_ranges.range(queued.place..).copied().collect();
+        for place in behind {
+            let Request { owner, target, mode, .. } = &self.requests[&place];
+            let stands_against = !mode.is_compatible_with(ask.mode) && target.meets(&ask.target);
+            if owner.tree == ask.owner.tree || !stands_against {
+                continue;
+            }
+            let session = owner.session;
+            let waiting = self.who_waits_for(shards, session, queued.blockers.iter().copied());
+            let is_waited_for = queued
+                .blockers
+                .iter()
+                .any(|blocker| *blocker == session || waiting.contains(blocker));
+            if is_waited_for && let Some(request) = self.requests.get_mut(&place) {
+                request.passes.insert(queued.place);
+            }
+        }
     }
 
     /// Grants, in their order, the requests that a release may have freed.

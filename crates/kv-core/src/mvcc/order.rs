@@ -16,8 +16,10 @@
 //! So a read view never shows revision 44 without 43, though 44 was installed first. The scheme
 //! is that of the multi-producer ring of the LMAX Disruptor (Thompson et al., 2011).
 //!
-//! Invariant: between steps 1 and 3 a thread runs and neither waits for a lock nor awaits; so at
-//! most as many commits as there are threads are under way, and the ring cannot overflow.
+//! Invariants: between steps 1 and 3 a thread runs and neither waits for a lock nor awaits. Others
+//! may commit many times behind one that has lost its processor there, so before it takes any
+//! latch a commit waits until the ring is at most half full ([`CommitOrder::wait_for_room`]); as
+//! there are fewer threads than the other half has slots, the ring cannot overflow.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +51,8 @@ struct Last {
 #[derive(Debug)]
 pub(crate) struct CommitOrder {
     last: Mutex<Last>,
+    /// The newest revision given out; changed under the mutex only.
+    given: AtomicU64,
     visible: AtomicU64,
     ring: Box<[AtomicU64]>,
 }
@@ -69,12 +73,25 @@ impl CommitOrder {
     pub(crate) fn new() -> CommitOrder {
         CommitOrder {
             last: Mutex::default(),
+            given: AtomicU64::new(0),
             visible: AtomicU64::new(0),
             ring: (0..COMMITS_IN_FLIGHT_MAX).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// Gives a revision, has it installed and makes it visible.
+    /// Returns when the ring has room for this thread's next commit. To be called before any
+    /// latch is taken, since whoever has to make room may need that latch.
+    pub(crate) fn wait_for_room(&self) {
+        let under_way = || {
+            let given = self.given.load(Ordering::SeqCst);
+            given.saturating_sub(self.visible.load(Ordering::SeqCst))
+        };
+        while under_way() >= COMMITS_IN_FLIGHT_MAX as u64 / 2 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Gives a revision, has it installed and makes it visible. There must be room for it.
     pub(crate) fn commit(&self, clock: &dyn Clock, install: impl FnOnce(Stamp)) -> Stamp {
         let _guard = AbortOnPanic;
         let stamp = self.begin(clock);
@@ -90,7 +107,8 @@ impl CommitOrder {
         last.time_ms = last.time_ms.max(wall_ms);
         let in_flight = last.revision - self.visible.load(Ordering::Relaxed);
         assert!(last.revision <= REVISION_MAX, "revisions are used up");
-        assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "more commits under way than threads");
+        assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "a commit did not wait for room");
+        self.given.store(last.revision, Ordering::SeqCst);
         Stamp { revision: Revision(last.revision), time_ms: last.time_ms }
     }
 
@@ -118,7 +136,7 @@ impl CommitOrder {
 
     /// The newest revision that has been given out.
     pub(crate) fn newest(&self) -> Revision {
-        Revision(self.last.lock().revision)
+        Revision(self.given.load(Ordering::SeqCst))
     }
 
     /// The newest revision that, with all before it, is installed.

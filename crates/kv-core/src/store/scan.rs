@@ -9,11 +9,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use super::record::Record;
 use super::shard::{Seen, Shards};
 use crate::key::Key;
+use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::types::{Interval, Revision, ShardIndex};
 
 const RUN_ROWS_MIN: usize = 8;
-/// Bounds how long a shard's latch is held for a scan.
-const RUN_ROWS_MAX: usize = 256;
+const RUN_ROWS_MAX: usize = KEYS_PER_LATCH_MAX;
 
 /// What a scan comes upon.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl Merge {
     /// Puts the shard's next hit among the heads.
     fn advance(&mut self, shards: &Shards, shard: ShardIndex) {
         let run = &mut self.runs[shard.0];
-        if run.hits.is_empty()
+        while run.hits.is_empty()
             && let Some(from) = run.next_from.take()
         {
             run.read(shards, shard, &from, self.to.as_deref(), self.revision, self.run_rows);
@@ -118,22 +118,13 @@ impl Run {
         rows_max: usize,
     ) {
         let hits = &mut self.hits;
-        let mut is_full = false;
-        shards.read(shard).scan(from, revision, |seen, key| {
-            if to.is_some_and(|to| key >= to) {
-                return false;
-            }
+        self.next_from = shards.read(shard).scan(from, to, revision, |seen, key| {
             hits.push_back(match seen {
                 Seen::Record(record) => Hit::Record(record.clone()),
                 Seen::Pruned | Seen::Nothing => Hit::Pruned(Key::from(key)),
             });
-            is_full = hits.len() == rows_max;
-            !is_full
+            hits.len() < rows_max
         });
-        if is_full {
-            let last = hits.back().map(Hit::key).unwrap_or_default();
-            self.next_from = Some(Interval::all().after(last).from);
-        }
     }
 }
 

@@ -20,10 +20,10 @@ use super::order::{KeyOf, OrderedIndex};
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{Slot, Slots};
-use crate::limits::TRIM_PER_WRITE;
+use crate::limits::{KEYS_PER_LATCH_MAX, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
 use crate::mvcc::views::{Horizon, Views};
-use crate::types::{Revision, ShardIndex, Version};
+use crate::types::{Interval, Revision, ShardIndex, Version};
 
 /// All shards, and the way from a key to its shard.
 #[derive(Debug)]
@@ -288,25 +288,35 @@ impl ShardState {
         }
     }
 
-    /// Calls `each` with what a view at `revision` sees, in key order from `from` on, until it
-    /// answers false. Keys that did not exist then, or were deleted, are passed over.
+    /// Calls `each` with what a view at `revision` sees, in key order, until it answers false.
+    /// Keys that did not exist then, or were deleted, are passed over. After a number of keys,
+    /// shown or not, it stops, so that others get the latch, and answers where to go on.
     pub(crate) fn scan(
         &self,
         from: &[u8],
+        to: Option<&[u8]>,
         revision: Revision,
         mut each: impl FnMut(Seen<'_>, &[u8]) -> bool,
-    ) {
-        for number in self.order.range_from(from, &self.slots) {
+    ) -> Option<Box<[u8]>> {
+        for (visited, number) in self.order.range_from(from, &self.slots).enumerate() {
+            let key = self.slots.key_of(number);
+            if to.is_some_and(|to| key >= to) {
+                return None;
+            }
+            if visited == KEYS_PER_LATCH_MAX {
+                return Some(key.into());
+            }
             let seen = self.slot_at(number, revision);
             let skip = match &seen {
                 Seen::Record(record) => record.is_tombstone(),
                 Seen::Nothing => true,
                 Seen::Pruned => false,
             };
-            if !skip && !each(seen, self.slots.key_of(number)) {
-                return;
+            if !skip && !each(seen, key) {
+                return Some(Interval::all().after(key).from);
             }
         }
+        None
     }
 
     /// Puts a record in the place of the one of the same key and version, if it is still there.

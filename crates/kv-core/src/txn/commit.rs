@@ -9,6 +9,7 @@ use super::write::{Current, Write, Written, next_version};
 use crate::db::Shared;
 use crate::error::AbortReason;
 use crate::key::Key;
+use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::lock::table::Wake;
 use crate::mvcc::order::Stamp;
 use crate::step::Step;
@@ -20,6 +21,7 @@ use crate::value::Value;
 impl Shared {
     /// Commits a tree that is down to its root. `None` if it changes nothing.
     pub(crate) fn commit(&self, tree: &mut Tree) -> Option<Revision> {
+        self.order.wait_for_room();
         let touched = in_shard_order(tree);
         let mut wake = Wake::default();
         let revision = if self.changes_something(&touched) {
@@ -76,7 +78,10 @@ impl Shared {
         let mut touched = touched.into_iter().peekable();
         while let Some(&(_, Touched { shard, .. })) = touched.peek() {
             let mut state = self.shards.write(shard);
-            while let Some((key, held)) = touched.next_if(|(_, held)| held.shard == shard) {
+            for _ in 0..KEYS_PER_LATCH_MAX {
+                let Some((key, held)) = touched.next_if(|(_, held)| held.shard == shard) else {
+                    break;
+                };
                 if let (Some(stamp), Some(write)) = (stamp, held.write) {
                     self.install(&mut state, held.hash, write.record, stamp);
                 }
@@ -100,11 +105,11 @@ impl Shared {
     /// Releases the ranges and the read view, and wakes who waited.
     fn leave(&self, tree: &mut Tree, mut wake: Wake) {
         if !tree.ranges.is_empty() {
-            tree.ranges.clear();
             for shard in self.shards.indices() {
                 self.shards.write(shard).locks.release_ranges(tree.id, &mut wake);
             }
         }
+        tree.clear();
         self.waits.wake(&self.shards, &wake);
         if let Some(view) = tree.view.take() {
             self.views.close(view.revision);
@@ -159,6 +164,7 @@ impl Shared {
         depends_on: &mut Revision,
         committed: &mut Revision,
     ) -> Step<Option<Written>> {
+        self.order.wait_for_room();
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
         if !state.locks.is_free(hash, key) {

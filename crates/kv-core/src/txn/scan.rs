@@ -57,6 +57,12 @@ impl OpenView {
         let revision = shared.views.open_newest(&shared.order, at_least);
         OpenView { shared: Arc::clone(shared), revision }
     }
+
+    /// At a revision that is registered already, or under locks that keep all of it.
+    pub(crate) fn at(shared: &Arc<Shared>, revision: Revision) -> OpenView {
+        shared.views.open_at(revision);
+        OpenView { shared: Arc::clone(shared), revision }
+    }
 }
 
 impl Drop for OpenView {
@@ -85,18 +91,19 @@ pub struct Scan {
     held_back: Option<Row>,
     remaining: Option<u64>,
     shows_deletes: bool,
-    _view: Option<OpenView>,
+    /// A scan reads one state to its end, even if its transaction has ended.
+    _view: OpenView,
 }
 
 impl Scan {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         options: &ScanOptions,
-        revision: Revision,
+        view: OpenView,
         overlay: Vec<Overlaid>,
-        view: Option<OpenView>,
     ) -> Scan {
         let ScanOptions { interval, limit } = options;
+        let revision = view.revision;
         Scan {
             shared: Arc::clone(shared),
             merge: Merge::new(&shared.shards, interval, revision, *limit),

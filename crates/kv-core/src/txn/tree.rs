@@ -3,9 +3,9 @@
 //! Pure bookkeeping: what is locked, what is written, and how to undo a scope. It latches nothing
 //! and waits for nothing; [`super::work`] does that and tells it.
 //!
-//! A *scope* is one level of nesting; the undo log remembers what each change since the scope
-//! began has replaced. Ending a child well merges its scope into its parent (the undo entries
-//! simply become the parent's); ending it badly plays them back.
+//! A *scope* is one level of nesting. It remembers, of each key that it has changed, what the key
+//! was to the tree when the scope began. Ending a child well adds to its parent's memory what the
+//! parent does not remember yet; ending it badly brings every key back.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::AbortReason;
 use crate::key::Key;
 use crate::lock::Mode;
+use crate::lock::waits::Target;
 use crate::store::record::Record;
 use crate::types::{Interval, Isolation, Revision, ShardIndex, TreeId, TxnId};
 
@@ -28,7 +29,7 @@ pub(crate) struct Tree {
     pub(crate) scopes: Vec<Scope>,
     pub(crate) touched: BTreeMap<Key, Touched>,
     pub(crate) ranges: Vec<Interval>,
-    undo: Vec<Undo>,
+    /// Of all writes, those included that scopes remember.
     write_set_bytes: usize,
 }
 
@@ -46,7 +47,9 @@ pub(crate) struct Scope {
     pub(crate) begun: Instant,
     /// How long its requests wait for a lock; none is for ever.
     pub(crate) lock_wait_max: Option<Duration>,
-    undo_from: usize,
+    /// What the keys that it has changed were before. Empty for the root, which is undone by
+    /// forgetting everything.
+    undo: BTreeMap<Key, Before>,
 }
 
 /// What a tree has to do with one key: always a lock, sometimes a write.
@@ -71,12 +74,6 @@ pub(crate) struct Write {
 /// What a key was to the tree before a change: not touched, or locked and perhaps written.
 type Before = Option<(Mode, Option<Write>)>;
 
-#[derive(Debug)]
-struct Undo {
-    key: Key,
-    before: Before,
-}
-
 /// A lock that a rolled back scope gives back: to be released, or lowered to `keep`.
 #[derive(Debug)]
 pub(crate) struct GivenBack {
@@ -96,7 +93,6 @@ impl Tree {
             scopes: Vec::with_capacity(1),
             touched: BTreeMap::new(),
             ranges: Vec::new(),
-            undo: Vec::new(),
             write_set_bytes: 0,
         }
     }
@@ -108,7 +104,7 @@ impl Tree {
         begun: Instant,
         lock_wait_max: Option<Duration>,
     ) {
-        self.scopes.push(Scope { txn, begun, lock_wait_max, undo_from: self.undo.len() });
+        self.scopes.push(Scope { txn, begun, lock_wait_max, undo: BTreeMap::new() });
     }
 
     pub(crate) fn innermost(&self) -> &Scope {
@@ -138,13 +134,20 @@ impl Tree {
         self.write_set_bytes
     }
 
+    /// Has the innermost scope remember what a key is, if it does not yet.
+    fn remember(&mut self, key: &Key) {
+        let [_, .., scope] = &mut self.scopes[..] else { return };
+        if scope.undo.contains_key(&**key) {
+            return;
+        }
+        let before = self.touched.get(&**key).map(|held| (held.mode, held.write.clone()));
+        self.write_set_bytes += bytes_before(&before);
+        scope.undo.insert(key.clone(), before);
+    }
+
     /// Notes that the lock has been granted.
     pub(crate) fn note_lock(&mut self, key: Key, hash: u64, shard: ShardIndex, mode: Mode) {
-        // The root is undone by forgetting everything, so only nested scopes remember.
-        if self.scopes.len() > 1 {
-            let before = self.touched.get(&*key).map(|held| (held.mode, held.write.clone()));
-            self.undo.push(Undo { key: key.clone(), before });
-        }
+        self.remember(&key);
         let held = self.touched.entry(key).or_insert(Touched {
             hash,
             shard,
@@ -153,6 +156,23 @@ impl Tree {
             write: None,
         });
         held.mode = held.mode.max(mode);
+    }
+
+    /// Notes that a request has been granted. Ranges that touch become one.
+    pub(crate) fn note_granted(&mut self, target: Target, mode: Mode) {
+        match target {
+            Target::Key { key, hash, shard } => self.note_lock(key, hash, shard, mode),
+            Target::Range(mut interval) => {
+                self.ranges.retain(|held| match interval.merged(held) {
+                    Some(merged) => {
+                        interval = merged;
+                        false
+                    }
+                    None => true,
+                });
+                self.ranges.push(interval);
+            }
+        }
     }
 
     /// Notes that a command has shown the committed state of a key that is locked.
@@ -165,52 +185,49 @@ impl Tree {
     /// Notes a write of a key that is locked exclusively.
     pub(crate) fn note_write(&mut self, key: &[u8], record: Record) {
         let txn = self.innermost().txn;
-        let is_nested = self.scopes.len() > 1;
+        if let Some((key, _)) = self.touched.get_key_value(key) {
+            self.remember(&key.clone());
+        }
         let Some(held) = self.touched.get_mut(key) else {
             debug_assert!(false, "what is written is locked");
             return;
         };
         debug_assert_eq!(held.mode, Mode::Exclusive);
         self.write_set_bytes += record.memory_bytes();
-        let mode = held.mode;
         let replaced = held.write.replace(Write { record, txn });
         self.write_set_bytes -= bytes_of(replaced.as_ref());
-        // What the same scope has replaced once needs not be remembered again.
-        let is_remembered = replaced.as_ref().is_some_and(|write| write.txn == txn);
-        if is_nested
-            && !is_remembered
-            && let Some((key, _)) = self.touched.get_key_value(key)
-        {
-            let key = key.clone();
-            self.undo.push(Undo { key, before: Some((mode, replaced)) });
-        }
     }
 
     /// Ends the innermost scope well: what it did becomes its parent's.
     pub(crate) fn fold_innermost(&mut self) {
         let Some(child) = self.scopes.pop() else { return };
-        let parent = self.innermost().txn;
-        for undo in &self.undo[child.undo_from..] {
-            if let Some(write) =
-                self.touched.get_mut(&*undo.key).and_then(|held| held.write.as_mut())
-            {
-                write.txn = parent;
+        let is_root = self.scopes.len() == 1;
+        let Some(parent) = self.scopes.last_mut() else { return };
+        for (key, before) in child.undo {
+            if let Some(write) = self.touched.get_mut(&*key).and_then(|held| held.write.as_mut()) {
+                write.txn = parent.txn;
+            }
+            if is_root || parent.undo.contains_key(&*key) {
+                self.write_set_bytes -= bytes_before(&before);
+            } else {
+                parent.undo.insert(key, before);
             }
         }
-        if self.scopes.len() == 1 {
-            self.undo.clear();
-        }
+    }
+
+    /// Forgets every write and every lock, once they are given up.
+    pub(crate) fn clear(&mut self) {
+        self.touched.clear();
+        self.ranges.clear();
+        self.scopes.iter_mut().for_each(|scope| scope.undo.clear());
+        self.write_set_bytes = 0;
     }
 
     /// Ends the innermost scope badly: undoes its writes, and says which locks it gives back. What
     /// it has seen stays locked.
     pub(crate) fn undo_innermost(&mut self) -> Vec<GivenBack> {
         let Some(child) = self.scopes.pop() else { return Vec::new() };
-        let mut originals = BTreeMap::new();
-        for Undo { key, before } in self.undo.drain(child.undo_from..) {
-            originals.entry(key).or_insert(before);
-        }
-        originals.into_iter().filter_map(|(key, before)| self.restore(key, before)).collect()
+        child.undo.into_iter().filter_map(|(key, before)| self.restore(key, before)).collect()
     }
 
     /// Brings a key back to what it was before a scope, and says what lock that gives back.
@@ -220,8 +237,8 @@ impl Tree {
         let seen = held.is_shown.then_some(Mode::Shared);
         let (locked, write) = before.map_or((None, None), |(mode, write)| (Some(mode), write));
         let keep = locked.max(seen);
+        // What was remembered is the key's own write again.
         self.write_set_bytes -= bytes_of(held.write.as_ref());
-        self.write_set_bytes += bytes_of(write.as_ref());
         match keep {
             Some(kept) => {
                 held.mode = kept;
@@ -242,6 +259,10 @@ impl Tree {
             .take_while(|(key, _)| interval.contains(key))
             .filter_map(|(key, held)| held.write.as_ref().map(|write| (key, write)))
     }
+}
+
+fn bytes_before(before: &Before) -> usize {
+    before.as_ref().map_or(0, |(_, write)| bytes_of(write.as_ref()))
 }
 
 fn bytes_of(write: Option<&Write>) -> usize {

@@ -133,7 +133,9 @@ impl Work<'_> {
 
     /// Has the key locked at least in this mode when it returns well.
     pub(crate) fn lock_key(&mut self, key: &[u8], mode: Mode) -> Step<()> {
-        self.settle()?;
+        self.settle(
+            |target| matches!(target, Target::Key { key: wanted, .. } if **wanted == *key),
+        )?;
         let (key, hash, shard) = match self.tree.touched.get_key_value(key) {
             Some((_, held)) if held.mode >= mode => return Ok(()),
             Some((key, held)) => (key.clone(), held.hash, held.shard),
@@ -153,12 +155,8 @@ impl Work<'_> {
         self.queue_for(Target::Key { key, hash, shard }, mode)
     }
 
-    /// Has the interval locked when it returns well.
-    pub(crate) fn lock_range(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
-        self.settle()?;
-        if interval.is_empty() || self.tree.ranges.iter().any(|held| held.covers(interval)) {
-            return Ok(());
-        }
+    /// Asks for a lock on the interval.
+    fn lock_range(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
         self.check_lock_count()?;
         self.queue_for(Target::Range(interval.clone()), mode)
     }
@@ -176,10 +174,15 @@ impl Work<'_> {
         Owner { tree: self.tree.id, session: self.session, txn }
     }
 
-    /// Notes what an earlier wait came to. Pauses again if it goes on.
-    fn settle(&mut self) -> Step<()> {
+    /// Notes what an earlier wait came to. Pauses again if it goes on; but a wait for something
+    /// else than is wanted now belongs to an operation that was given up, and is given up too.
+    fn settle(&mut self, is_wanted: impl FnOnce(&Target) -> bool) -> Step<()> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         debug_assert_eq!(pending.tree, self.tree.id);
+        let is_wanted = is_wanted(&pending.target);
+        if !is_wanted {
+            self.shared.waits.expire(&self.shared.shards, self.session);
+        }
         match pending.wait.cell.outcome() {
             None => {
                 let wait = pending.wait.clone();
@@ -187,20 +190,14 @@ impl Work<'_> {
                 Err(Pause::Lock(wait))
             }
             Some(Outcome::Granted) => {
-                self.note(pending.target, pending.mode);
+                self.tree.note_granted(pending.target, pending.mode);
                 Ok(())
             }
-            Some(Outcome::TimedOut(blocker)) => {
+            Some(Outcome::TimedOut(blocker)) if is_wanted => {
                 let waited = pending.wait_max.unwrap_or_default();
                 Err(timeout(&pending.target, blocker, waited).into())
             }
-        }
-    }
-
-    fn note(&mut self, target: Target, mode: Mode) {
-        match target {
-            Target::Key { key, hash, shard } => self.tree.note_lock(key, hash, shard, mode),
-            Target::Range(interval) => self.tree.ranges.push(interval),
+            Some(Outcome::TimedOut(_)) => Ok(()),
         }
     }
 
@@ -216,7 +213,7 @@ impl Work<'_> {
         };
         match self.shared.waits.acquire(&self.shared.shards, ask) {
             Ok(None) => {
-                self.note(target, mode);
+                self.tree.note_granted(target, mode);
                 Ok(())
             }
             Ok(Some(wait)) => {
@@ -251,7 +248,8 @@ impl Work<'_> {
     /// that is returned. Repeats until the rows below the lock's end are those it was set for.
     pub(crate) fn lock_scan(&mut self, interval: &Interval, limit: Option<u64>) -> Step<()> {
         loop {
-            self.settle()?;
+            // The interval that is wanted may have changed with the rows: any range will do.
+            self.settle(|target| matches!(target, Target::Range(_)))?;
             let examined = match limit {
                 None => interval.clone(),
                 Some(0) => return Ok(()),

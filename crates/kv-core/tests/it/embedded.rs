@@ -112,6 +112,76 @@ fn a_nested_failure_undoes_only_itself() {
 }
 
 #[test]
+fn a_nested_closure_that_never_ends_well_is_rolled_back() {
+    let db = Database::builder().open();
+    let mut txn = db.begin(BeginOptions::default()).unwrap();
+    txn.put("outer", "1").unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        txn.nested(|txn| -> Result<(), Error> {
+            txn.put("inner", "1")?;
+            panic!("in the nested closure");
+        })
+    }));
+    assert!(panicked.is_err());
+    txn.commit().unwrap();
+    assert!(db.get("outer").unwrap().is_some() && db.get("inner").unwrap().is_none());
+
+    // A future that is dropped midway, as a timeout does.
+    let mut txn = db.begin_async(BeginOptions::default()).unwrap();
+    block_on(txn.put("outer", "2")).unwrap();
+    {
+        let mut nested = pin!(txn.nested(async |txn| -> Result<(), Error> {
+            txn.put("inner", "2").await?;
+            std::future::pending().await
+        }));
+        let poll = nested.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll.is_pending());
+    }
+    txn.commit().unwrap();
+    assert_eq!(db.get("outer").unwrap().as_deref(), Some(&b"2"[..]));
+    assert!(db.get("inner").unwrap().is_none());
+    db.check_idle().unwrap();
+}
+
+#[test]
+fn an_operation_that_was_given_up_leaves_no_wait_behind() {
+    let db = Database::builder().lock_timeout(Some(Duration::from_secs(60))).open();
+    let mut holder = db.begin(BeginOptions::default()).unwrap();
+    holder.put("a", "1").unwrap();
+    let mut txn = db.begin_async(BeginOptions::default()).unwrap();
+    {
+        let mut get = pin!(txn.get("a"));
+        assert!(get.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    assert_eq!(block_on(txn.get("b")), Ok(None));
+    assert_eq!(db.stats().lock_waits, 0);
+    drop(holder);
+    txn.commit().unwrap();
+    db.check_idle().unwrap();
+}
+
+/// More commits than the ring has room for, behind one that is still being installed.
+#[test]
+fn commits_wait_for_room_behind_a_long_one() {
+    let db = Database::builder().history(Some(1)).open();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5 {
+                db.update(|txn| (0..20_000).try_for_each(|n| txn.put(format!("big:{n}"), "v")))
+                    .unwrap();
+            }
+        });
+        scope.spawn(|| (0..50_000).for_each(|_| _ = db.put("small", "v").unwrap()));
+        let mut session = db.session();
+        for _ in 0..50_000 {
+            session.add(None, b"counter", 1).unwrap();
+        }
+    });
+    assert_eq!(number(&db, b"counter"), 50_000);
+    db.check_idle().unwrap();
+}
+
+#[test]
 fn a_view_is_one_state_and_refuses_writes() {
     let db = Database::builder().open();
     db.put(b"k", b"1").unwrap();

@@ -6,15 +6,15 @@
 
 use std::fmt;
 use std::ops::Bound;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use kv_core::{
-    Error, Interval, LockInfo, LockTarget, Mode, Past, Pause, Row as Found, Scan, ScanOptions,
-    Step, TxnId,
+    AbortReason, Error, Interval, LockInfo, LockTarget, Mode, Past, Pause, Row as Found, Scan,
+    ScanOptions, Step, TxnId,
 };
 use kv_protocol::reply::{LockMode, LockState, LockTarget as ShownTarget};
-use kv_protocol::{ListKind, Reply, Row, Selection};
+use kv_protocol::{ErrorReply, ListKind, Reply, Row, Selection};
 use kv_protocol::{list_begin, list_end, list_fail, list_row};
 
 use super::value::datum;
@@ -30,8 +30,19 @@ pub struct Listing {
     /// The transaction that it reads in. Once that is aborted, so is the list: its locks or its
     /// view are gone, and what would follow may not fit what was sent.
     txn: Option<TxnId>,
+    asked: Instant,
     rows: u64,
     is_begun: bool,
+}
+
+impl Listing {
+    /// Lets go of what it reads from, so that no version is kept for it, if its transaction is
+    /// gone: it will not be completed.
+    pub fn forget_if_lost(&mut self, client: &Client) {
+        if client.check_list(self).is_err() {
+            self.source = Source::Lost(self.source.kind());
+        }
+    }
 }
 
 /// Every lock there is, a shard's at a time.
@@ -51,6 +62,8 @@ pub(super) enum Source {
     Count(Scan),
     Versions(IntoIter<Past>),
     Locks(Locks),
+    /// Nothing more; it was a list of this kind.
+    Lost(Option<ListKind>),
 }
 
 impl Source {
@@ -62,6 +75,7 @@ impl Source {
             Source::Count(_) => None,
             Source::Versions(_) => Some(ListKind::Versions),
             Source::Locks(_) => Some(ListKind::Locks),
+            Source::Lost(kind) => *kind,
         }
     }
 
@@ -78,7 +92,7 @@ impl Source {
                 let lock = locks.0.next();
                 lock.as_ref().map(lock_row).as_ref().map(write).map_or(Ok(false), |()| Ok(true))
             }
-            Source::Count(_) => Ok(false),
+            Source::Count(_) | Source::Lost(_) => Ok(false),
         }
     }
 }
@@ -103,7 +117,7 @@ impl Client {
             list_begin(out, self.format, kind);
         }
         if let Err(error) = self.check_list(listing) {
-            self.fail_list(listing, kind, out, &error);
+            self.fail_list(listing, &refusal(&error), out);
             return Ok(true);
         }
         while out.len() < bytes_max {
@@ -115,7 +129,7 @@ impl Client {
                     return Ok(true);
                 }
                 Err(Pause::Failed(error)) => {
-                    self.fail_list(listing, kind, out, &error);
+                    self.fail_list(listing, &refusal(&error), out);
                     return Ok(true);
                 }
                 Err(pause) => return Err(pause),
@@ -125,8 +139,10 @@ impl Client {
     }
 
     fn write_count(&self, listing: &mut Listing, out: &mut Vec<u8>) -> Result<bool, Pause> {
-        let Source::Count(scan) = &mut listing.source else { return Ok(true) };
-        let counted = scan.count_rows(COUNT_ROWS_AT_ONCE);
+        let counted = match &mut listing.source {
+            Source::Count(scan) => scan.count_rows(COUNT_ROWS_AT_ONCE),
+            _ => Ok(0),
+        };
         let counted = self.check_list(listing).map_err(Pause::from).and(counted);
         match counted {
             Ok(rows) => {
@@ -139,7 +155,7 @@ impl Client {
                 Ok(true)
             }
             Err(Pause::Failed(error)) => {
-                self.refuse(&refusal(&error), listing.txn.map(|txn| txn.0), out);
+                self.fail_list(listing, &refusal(&error), out);
                 Ok(true)
             }
             Err(pause) => Err(pause),
@@ -147,16 +163,36 @@ impl Client {
     }
 
     fn check_list(&self, listing: &Listing) -> Result<(), Error> {
-        listing.txn.map_or(Ok(()), |txn| self.session.check_live(Some(txn)))
+        match listing.txn {
+            Some(txn) => self.session.check_live(Some(txn)),
+            // A single command's read view has its age too.
+            None if listing.asked.elapsed() > self.server.config().view_age_max => {
+                Err(Error::Aborted { txn: TxnId(0), reason: AbortReason::ViewAge })
+            }
+            None => Ok(()),
+        }
     }
 
-    fn fail_list(&self, listing: &Listing, kind: ListKind, out: &mut Vec<u8>, error: &Error) {
-        let state = self.state_of(listing.txn.map(|txn| txn.0));
-        list_fail(out, self.format, kind, &refusal(error).in_transaction(state));
+    /// Ends a list that cannot be completed.
+    pub fn fail_list(&self, listing: &Listing, failure: &ErrorReply, out: &mut Vec<u8>) {
+        let txn = listing.txn.map(|txn| txn.0);
+        match listing.source.kind() {
+            None => self.refuse(failure, txn, out),
+            Some(kind) => {
+                let failure = failure.clone().in_transaction(self.state_of(txn));
+                list_fail(out, self.format, kind, &failure);
+            }
+        }
     }
 
     pub(super) fn listing(&self, source: Source, txn: Option<TxnId>) -> Next {
-        Next::List(Box::new(Listing { source, txn, rows: 0, is_begun: false }))
+        Next::List(Box::new(Listing {
+            source,
+            txn,
+            asked: Instant::now(),
+            rows: 0,
+            is_begun: false,
+        }))
     }
 }
 

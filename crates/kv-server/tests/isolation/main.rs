@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod engine;
+mod interleavings;
 mod served;
 
 use engine::EngineDriver;
@@ -25,6 +26,46 @@ fn every_script_over_the_engine() {
 fn every_script_over_the_server() {
     let run = run_all("", ServedDriver::start);
     assert!(run.unwrap_or_else(|failures| panic!("{failures}")) >= SCRIPTS_MIN);
+}
+
+/// All interleavings of the scripts in a directory, of which there must be so many at least.
+fn interleave(directory: &str, interleavings_min: u64) -> interleavings::Totals {
+    let totals = interleavings::run_directory(directory);
+    eprintln!("{directory}: {totals:?}");
+    assert_eq!(totals.scripts, 16);
+    assert!(totals.interleavings >= interleavings_min && totals.cut_off > 0, "{totals:?}");
+    totals
+}
+
+#[test]
+fn every_interleaving_of_serializable_sessions() {
+    let totals = interleave("serializable", 1);
+    assert!(totals.deadlocks > 0 && totals.conflicts == 0, "{totals:?}");
+}
+
+#[test]
+fn every_interleaving_of_snapshot_sessions() {
+    let totals = interleave("snapshot", 1);
+    assert!(totals.conflicts > 0, "{totals:?}");
+}
+
+#[test]
+fn every_interleaving_of_a_serializable_session_among_snapshot_ones() {
+    let totals = interleave("mixed-2pl-si", 1);
+    assert!(totals.conflicts > 0, "{totals:?}");
+}
+
+#[test]
+fn every_interleaving_of_a_snapshot_session_among_serializable_ones() {
+    let totals = interleave("mixed-si-2pl", 1);
+    assert!(totals.conflicts > 0, "{totals:?}");
+}
+
+#[test]
+fn some_interleavings_of_random_sessions() {
+    let totals = interleavings::run_random(400);
+    eprintln!("{totals:?}");
+    assert!(totals.interleavings >= 10 * totals.scripts as u64, "{totals:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::super::tree::{ReadView, Tree};
-use super::{BeginOptions, Parent, Session, age_view};
+use super::{BeginOptions, Parent, Session};
 use crate::error::{AbortReason, Error, Limit};
 use crate::types::{Isolation, TxnId};
 
@@ -115,10 +115,10 @@ impl Session {
     pub fn commit(&mut self, txn: Option<TxnId>) -> Result<(), Error> {
         let (txn, root) = self.named(txn)?;
         self.abandon_wait();
+        self.age_view(root);
         let Some(tree) = self.trees.get_mut(&root) else {
             return Err(Error::NoTransaction(Some(txn)));
         };
-        age_view(&self.shared, tree);
         if let Some(reason) = tree.aborted {
             return Err(Error::Aborted { txn, reason });
         }
@@ -207,9 +207,8 @@ impl Session {
     /// be. A view keeps versions in memory whether it is used or not, so whoever owns a session
     /// that may stay open should call this from time to time.
     pub fn abort_old_views(&mut self) -> Option<Instant> {
-        for tree in self.trees.values_mut() {
-            age_view(&self.shared, tree);
-        }
+        let roots: Vec<TxnId> = self.trees.keys().copied().collect();
+        roots.into_iter().for_each(|root| self.age_view(root));
         let opened = self.trees.values().filter_map(|tree| tree.view).map(|view| view.opened).min();
         opened.and_then(|opened| opened.checked_add(self.shared.options.view_age_max))
     }

@@ -16,7 +16,6 @@ use super::work::{Pending, Work};
 use crate::db::{Database, Shared};
 use crate::error::{AbortReason, Error};
 use crate::lock::wait::Outcome;
-use crate::lock::waits::Target;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
 mod lifecycle;
@@ -184,23 +183,33 @@ impl Session {
     }
 
     /// Takes back a request whose operation will not be called again. A lock that was granted
-    /// meanwhile stays with its transaction.
+    /// meanwhile stays with its transaction; a single command's transaction ends.
     fn abandon_wait(&mut self) {
-        let Some(pending) = self.pending.take() else { return };
-        self.shared.waits.expire(&self.shared.shards, self.id);
-        let granted = pending.wait.cell.outcome() == Some(Outcome::Granted);
-        let tree =
-            self.trees.values_mut().chain(&mut self.single).find(|tree| tree.id == pending.tree);
-        if let (true, Some(tree)) = (granted, tree) {
-            match pending.target {
-                Target::Key { key, hash, shard } => {
-                    tree.note_lock(key, hash, shard, pending.mode);
-                }
-                Target::Range(interval) => tree.ranges.push(interval),
+        if let Some(pending) = self.pending.take() {
+            self.shared.waits.expire(&self.shared.shards, self.id);
+            let mut trees = self.trees.values_mut().chain(&mut self.single);
+            if let Some(tree) = trees.find(|tree| tree.id == pending.tree)
+                && pending.wait.cell.outcome() == Some(Outcome::Granted)
+            {
+                tree.note_granted(pending.target, pending.mode);
             }
         }
         if let Some(mut single) = self.single.take() {
             self.shared.discard(&mut single);
+        }
+    }
+
+    /// Aborts a tree whose read view has got too old.
+    fn age_view(&mut self, root: TxnId) {
+        let view = self.trees.get(&root).and_then(|tree| tree.view);
+        let Some(view) = view else { return };
+        let age = self.shared.clock().now().saturating_duration_since(view.opened);
+        if age <= self.shared.options.view_age_max {
+            return;
+        }
+        self.abandon_wait();
+        if let Some(tree) = self.trees.get_mut(&root) {
+            self.shared.abort(tree, AbortReason::ViewAge);
         }
     }
 
@@ -225,10 +234,10 @@ impl Session {
     /// The root of a transaction that can be read and written: not aborted, no open child.
     fn usable(&mut self, txn: TxnId) -> Result<TxnId, Error> {
         let (_, root) = self.named(Some(txn))?;
-        let Some(tree) = self.trees.get_mut(&root) else {
+        self.age_view(root);
+        let Some(tree) = self.trees.get(&root) else {
             return Err(Error::NoTransaction(Some(txn)));
         };
-        age_view(&self.shared, tree);
         if let Some(reason) = tree.aborted {
             return Err(Error::Aborted { txn, reason });
         }
@@ -286,15 +295,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.rollback_all();
-    }
-}
-
-/// Aborts a tree whose read view has got too old.
-fn age_view(shared: &Shared, tree: &mut Tree) {
-    let Some(view) = tree.view else { return };
-    let age = shared.clock().now().saturating_duration_since(view.opened);
-    if age > shared.options.view_age_max {
-        shared.abort(tree, AbortReason::ViewAge);
     }
 }
 

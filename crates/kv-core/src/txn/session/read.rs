@@ -127,21 +127,23 @@ impl Session {
     pub fn scan(&mut self, txn: Option<TxnId>, options: &ScanOptions) -> Step<Scan> {
         let Some(root) = self.resolve(txn)? else {
             let view = OpenView::newest(&self.shared, self.depends_on);
-            let revision = view.revision;
-            return Ok(Scan::new(&self.shared, options, revision, Vec::new(), Some(view)));
+            return Ok(Scan::new(&self.shared, options, view, Vec::new()));
         };
         let mut work = self.work(root)?;
         let revision = match work.tree.view {
             Some(view) => view.revision,
             None => {
                 work.lock_scan(&options.interval, options.limit)?;
-                // Rows that are missing leave no record to go by: all that was committed counts.
-                *work.depends_on = work.shared.order.newest().max(*work.depends_on);
-                Revision::NEWEST
+                // All of the interval is installed at the newest revision, since it is locked. And
+                // as rows that are missing leave no record to go by, all of it counts as shown.
+                let newest = work.shared.order.newest();
+                *work.depends_on = newest.max(*work.depends_on);
+                newest
             }
         };
         let overlay = overlay(work.tree, &options.interval, options.limit);
-        Ok(Scan::new(&self.shared, options, revision, overlay, None))
+        let view = OpenView::at(&self.shared, revision);
+        Ok(Scan::new(&self.shared, options, view, overlay))
     }
 
     /// The newest committed state, with all uncommitted writes of this session over it, deletes
@@ -151,9 +153,7 @@ impl Session {
         let mut writes: Vec<Overlaid> =
             self.trees.values().flat_map(|tree| overlay(tree, &Interval::all(), None)).collect();
         writes.sort_by(|one, other| one.key.cmp(&other.key));
-        let revision = view.revision;
-        Scan::new(&self.shared, &ScanOptions::default(), revision, writes, Some(view))
-            .with_deletes()
+        Scan::new(&self.shared, &ScanOptions::default(), view, writes).with_deletes()
     }
 }
 
