@@ -23,12 +23,12 @@ fn amount(value: Option<&Value>) -> i64 {
 
 /// Moves money, if there is enough; false if there is not.
 fn transfer(txn: &mut Transaction, from: u64, to: u64, sum: i64) -> Result<bool, Error> {
-    let balance = amount(txn.get_for_update(&account(from))?.as_ref());
+    let balance = amount(txn.get_for_update(account(from))?.as_ref());
     if balance < sum {
         return Ok(false);
     }
-    txn.add(&account(from), -sum)?;
-    txn.add(&account(to), sum)?;
+    txn.add(account(from), -sum)?;
+    txn.add(account(to), sum)?;
     // A note that must not fail the transfer: only what is nested is undone if it cannot be made.
     let noted: Result<i64, Error> = txn.nested(|txn| txn.add(b"transfers", 1));
     drop(noted);
@@ -46,9 +46,8 @@ fn total(db: &Database) -> Result<i64, Error> {
 fn main() -> Result<(), Error> {
     let db = Database::builder().open();
     db.update(|txn| {
-        (0..ACCOUNTS).try_for_each(|number| {
-            txn.put(&account(number), OPENING_BALANCE.to_string().as_bytes())
-        })
+        (0..ACCOUNTS)
+            .try_for_each(|number| txn.put(account(number), OPENING_BALANCE.to_string().as_bytes()))
     })?;
     let is_done = AtomicBool::new(false);
     let audits = std::thread::scope(|scope| {

@@ -268,7 +268,12 @@ impl ShardState {
         let mut at = 0;
         while at < superfluous {
             let old = &older[at];
-            if retention.views.need(retention.horizon, old.record.revision(), old.at) {
+            // The first version also tells views before it that there was nothing.
+            let needed_from = match old.record.version() {
+                Version(1) => Revision(0),
+                _ => old.record.revision(),
+            };
+            if retention.views.need(retention.horizon, needed_from, old.at) {
                 at += 1;
             } else {
                 dropped_bytes += older.remove(at).map_or(0, |old| old.record.memory_bytes());

@@ -23,10 +23,13 @@ use rand::{RngExt, SeedableRng};
 use crate::engine::EngineDriver;
 use crate::served::server;
 
-/// If a script has more interleavings than this, were nobody ever to wait, some are tried.
-const WAYS_MAX: u64 = 3_000;
+/// If a script has more interleavings than this, so many more are chosen at random.
+const WAYS_MAX: usize = 3_000;
 /// Interleavings that are tried of a random plan.
-const WAYS_OF_RANDOM: u64 = 20;
+const WAYS_OF_RANDOM: usize = 20;
+/// How a failure of a random plan is repeated; it is the same to the last step.
+const REPEAT: &str = "a random plan; to repeat it:";
+const COMMAND: &str = "cargo test -p kv-server --test isolation -- some_interleavings";
 /// Interleavings that share a store, each with keys of its own.
 const RUNS_PER_STORE: u64 = 200;
 
@@ -43,11 +46,11 @@ pub(crate) struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) scripts: usize,
-    pub(crate) interleavings: u64,
+    pub(crate) interleavings: usize,
     /// Scripts of which not all interleavings were tried.
     pub(crate) sampled: usize,
     /// Branches that were cut off as it was the turn of a session that waited.
-    pub(crate) cut_off: u64,
+    pub(crate) cut_off: usize,
     pub(crate) commits: u64,
     pub(crate) deadlocks: u64,
     pub(crate) conflicts: u64,
@@ -60,12 +63,11 @@ pub(crate) fn run_directory(directory: &str) -> Totals {
     for file in files.iter().filter(|file| file.parent().unwrap().ends_with(directory)) {
         totals.scripts += 1;
         let plan = Plan::read(file);
-        if plan.ways() <= WAYS_MAX {
-            Interleaver::new(plan, &mut totals).run_all();
-        } else {
-            totals.sampled += 1;
+        let mut interleaver = Interleaver::new(plan, &mut totals);
+        if !interleaver.run_all() {
             let mut random = StdRng::seed_from_u64(variable("KV_SEED").unwrap_or(1));
-            Interleaver::new(plan, &mut totals).run_some(WAYS_MAX, &mut random);
+            interleaver.run_some(WAYS_MAX, &mut random);
+            totals.sampled += 1;
         }
     }
     totals
@@ -108,7 +110,7 @@ impl Plan {
     /// Some sessions that do a few commands each on three keys.
     fn random(seed: u64, random: &mut StdRng) -> Plan {
         let mut plan = Plan {
-            name: format!("KV_SEED={seed} KV_TXNS=1, a random plan"),
+            name: format!("{REPEAT}\nKV_SEED={seed} KV_TXNS=1 {COMMAND}"),
             setup: vec!["PUT k1 0".into(), "PUT k2 0".into()],
             opening: Vec::new(),
             turns: BTreeMap::new(),
@@ -134,18 +136,6 @@ impl Plan {
         }
         plan
     }
-
-    /// How many ways there are if nobody ever waits.
-    fn ways(&self) -> u64 {
-        let (mut ways, mut steps) = (1, 0);
-        for turns in self.turns.values() {
-            for taken in 1..=turns.len() as u64 {
-                steps += 1;
-                ways = ways * steps / taken;
-            }
-        }
-        ways
-    }
 }
 
 /// Tries one plan's interleavings.
@@ -154,15 +144,26 @@ struct Interleaver<'a> {
     totals: &'a mut Totals,
     server: Arc<Server>,
     runs: u64,
+    tried: BTreeSet<Vec<usize>>,
+}
+
+/// One turn in an interleaving.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    /// Which of those who could go on did.
+    choice: usize,
+    /// How many could.
+    choices: usize,
+    /// How many could not, as they waited.
+    waiting: usize,
 }
 
 impl<'a> Interleaver<'a> {
     fn new(plan: Plan, totals: &'a mut Totals) -> Interleaver<'a> {
-        Interleaver { plan, totals, server: server(&[]), runs: 0 }
+        Interleaver { plan, totals, server: server(&[]), runs: 0, tried: BTreeSet::new() }
     }
 
-    fn run_some(&mut self, ways: u64, random: &mut StdRng) {
-        let mut tried = BTreeSet::new();
+    fn run_some(&mut self, ways: usize, random: &mut StdRng) {
         for _ in 0..ways {
             let path = self.run_one(|_, left| {
                 // By what they have left to do, so that every way is about as likely.
@@ -174,32 +175,39 @@ impl<'a> Interleaver<'a> {
                 }
                 choice
             });
-            tried.insert(path);
+            self.note(&path, 0);
         }
-        self.totals.interleavings += tried.len() as u64;
     }
 
-    /// Depth first, each way from its begin: the one before tells where to turn off next.
-    fn run_all(&mut self) {
+    /// Depth first, each way from its begin: the one before tells where to turn off next. False if
+    /// there are too many.
+    fn run_all(&mut self) -> bool {
         let mut prefix: Vec<usize> = Vec::new();
-        loop {
+        while self.tried.len() < WAYS_MAX {
             let mut path = self.run_one(|step, _| prefix.get(step).copied().unwrap_or(0));
-            self.totals.interleavings += 1;
-            while path.last().is_some_and(|(choice, choices)| choice + 1 == *choices) {
+            self.note(&path, prefix.len());
+            while path.last().is_some_and(|turn| turn.choice + 1 == turn.choices) {
                 path.pop();
             }
-            let Some((last, _)) = path.last_mut() else { return };
-            *last += 1;
-            prefix = path.into_iter().map(|(choice, _)| choice).collect();
+            let Some(last) = path.last_mut() else { return true };
+            last.choice += 1;
+            prefix = path.into_iter().map(|turn| turn.choice).collect();
+        }
+        false
+    }
+
+    /// Counts a way that was tried, unless it was before. The first turns were counted already.
+    fn note(&mut self, path: &[Turn], counted: usize) {
+        if self.tried.insert(path.iter().map(|turn| turn.choice).collect()) {
+            self.totals.interleavings += 1;
+            self.totals.cut_off +=
+                path.iter().skip(counted).map(|turn| turn.waiting).sum::<usize>();
         }
     }
 
     /// One interleaving: `choose` is told the step and how much each of those who can go on has
-    /// left. Answers what was chosen at each step, and out of how many.
-    fn run_one(
-        &mut self,
-        mut choose: impl FnMut(usize, &[usize]) -> usize,
-    ) -> Vec<(usize, usize)> {
+    /// left.
+    fn run_one(&mut self, mut choose: impl FnMut(usize, &[usize]) -> usize) -> Vec<Turn> {
         if self.runs.is_multiple_of(RUNS_PER_STORE) {
             self.server = server(&[]);
         }
@@ -217,14 +225,14 @@ impl<'a> Interleaver<'a> {
             left.retain(|_, turns| !turns.is_empty());
             let can_go_on: Vec<&str> =
                 left.keys().copied().filter(|name| !run.driver.is_waiting(name)).collect();
-            self.totals.cut_off += (left.len() - can_go_on.len()) as u64;
+            let waiting = left.len() - can_go_on.len();
             if can_go_on.is_empty() {
                 assert!(left.is_empty(), "all wait: {}", run.told());
                 break;
             }
             let counts: Vec<usize> = can_go_on.iter().map(|name| left[name].len()).collect();
             let choice = choose(path.len(), &counts);
-            path.push((choice, can_go_on.len()));
+            path.push(Turn { choice, choices: can_go_on.len(), waiting });
             let name = can_go_on[choice];
             run.send(name, &left[name][0]);
             left.entry(name).and_modify(|turns| *turns = &turns[1..]);

@@ -29,7 +29,7 @@ fn every_script_over_the_server() {
 }
 
 /// All interleavings of the scripts in a directory, of which there must be so many at least.
-fn interleave(directory: &str, interleavings_min: u64) -> interleavings::Totals {
+fn interleave(directory: &str, interleavings_min: usize) -> interleavings::Totals {
     let totals = interleavings::run_directory(directory);
     eprintln!("{directory}: {totals:?}");
     assert_eq!(totals.scripts, 16);
@@ -39,25 +39,25 @@ fn interleave(directory: &str, interleavings_min: u64) -> interleavings::Totals 
 
 #[test]
 fn every_interleaving_of_serializable_sessions() {
-    let totals = interleave("serializable", 1);
+    let totals = interleave("serializable", 500);
     assert!(totals.deadlocks > 0 && totals.conflicts == 0, "{totals:?}");
 }
 
 #[test]
 fn every_interleaving_of_snapshot_sessions() {
-    let totals = interleave("snapshot", 1);
+    let totals = interleave("snapshot", 4_000);
     assert!(totals.conflicts > 0, "{totals:?}");
 }
 
 #[test]
 fn every_interleaving_of_a_serializable_session_among_snapshot_ones() {
-    let totals = interleave("mixed-2pl-si", 1);
+    let totals = interleave("mixed-2pl-si", 4_000);
     assert!(totals.conflicts > 0, "{totals:?}");
 }
 
 #[test]
 fn every_interleaving_of_a_snapshot_session_among_serializable_ones() {
-    let totals = interleave("mixed-si-2pl", 1);
+    let totals = interleave("mixed-si-2pl", 600);
     assert!(totals.conflicts > 0, "{totals:?}");
 }
 
@@ -65,7 +65,7 @@ fn every_interleaving_of_a_snapshot_session_among_serializable_ones() {
 fn some_interleavings_of_random_sessions() {
     let totals = interleavings::run_random(400);
     eprintln!("{totals:?}");
-    assert!(totals.interleavings >= 10 * totals.scripts as u64, "{totals:?}");
+    assert!(totals.interleavings >= 10 * totals.scripts, "{totals:?}");
 }
 
 #[test]

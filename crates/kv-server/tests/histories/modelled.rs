@@ -1,0 +1,115 @@
+//! One client with many transactions against the model: every answer must be the same.
+//!
+//! The model knows no locks. So in one kind of run, transactions that are open together keep to
+//! keys of their own; in the other they share keys, and a command that is refused because another
+//! of the client's own transactions holds the lock is not done in the model either.
+
+mod double;
+mod generate;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kv_core::Database;
+
+use crate::command::{Answer, Client, Past, Refusal};
+use crate::engine::EngineClient;
+use crate::seed::{Random, Round, rounds, say};
+use double::Double;
+use generate::Generator;
+
+/// Commands that a failure shows.
+const SHOWN: usize = 40;
+/// Commands of each run.
+const COMMANDS: usize = 8_000;
+
+/// What is compared.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    shards: usize,
+    /// Versions kept; all if none.
+    history: Option<usize>,
+    /// Whether transactions that are open together may meet on a key.
+    shares_keys: bool,
+}
+
+#[test]
+fn transactions_with_keys_of_their_own() {
+    run_all("modelled::transactions_with_keys_of_their_own", false);
+}
+
+#[test]
+fn transactions_that_share_keys() {
+    run_all("modelled::transactions_that_share_keys", true);
+}
+
+fn run_all(test: &'static str, shares_keys: bool) {
+    rounds(test, COMMANDS, |round| {
+        let mut answers = BTreeMap::new();
+        let mut runs = 0;
+        for shards in [1, 2, 16] {
+            for history in [Some(1), Some(2), None] {
+                let random = round.random(runs);
+                compare(Setting { shards, history, shares_keys }, round, random, &mut answers);
+                runs += 1;
+            }
+        }
+        say(format_args!("{} commands: {answers:?}", round.size * usize::try_from(runs).unwrap()));
+        for expected in ["ok", "NOTX", "BUSY", "PRECONDITION", "TYPE", "ARGUMENT", "READONLY"] {
+            assert!(answers.contains_key(expected), "no {expected} among the answers");
+        }
+        assert!(!shares_keys || answers.contains_key("CONFLICT"), "no CONFLICT");
+        assert!(!shares_keys || answers.contains_key("ABORTED"), "no ABORTED");
+    });
+}
+
+/// Does random commands on both, and compares.
+fn compare(setting: Setting, round: &Round, random: Random, answers: &mut BTreeMap<String, usize>) {
+    let database = Database::builder().shards(setting.shards).history(setting.history).open();
+    let mut client = EngineClient::new(&database);
+    let mut double = Double::new(setting.history);
+    let mut generator = Generator::new(random, setting.shares_keys);
+    let mut past: VecDeque<String> = VecDeque::new();
+    for number in 0..round.size {
+        let (txn, command) = generator.next(&double.model);
+        let told = client.ask(txn, &command);
+        generator.note(&told);
+        past.push_back(format!("{number}: {txn:?} {command:?} -> {told:?}"));
+        if past.len() > SHOWN {
+            past.pop_front();
+        }
+        *answers.entry(word_of(&told)).or_default() += 1;
+        if setting.shares_keys && double.is_own_lock(txn, &told) {
+            continue;
+        }
+        if let Err(expected) = double.agrees(txn, &command, &told) {
+            let past: Vec<String> = past.into();
+            panic!("{setting:?}, {}\nbut the model says {expected}", past.join("\n"));
+        }
+        if number % 500 == 499 {
+            database.check().unwrap();
+            client.vanish();
+            database.check_idle().unwrap();
+            double.close();
+            generator.close();
+        }
+    }
+    drop(client);
+    database.check_idle().unwrap();
+}
+
+fn word_of(told: &Result<Answer, Refusal>) -> String {
+    match told {
+        Ok(_) => "ok".into(),
+        Err(refusal) => refusal.code.clone(),
+    }
+}
+
+/// Whether the store may have kept these of a key's versions, newest first: the newest ones for
+/// certain, of the others some.
+fn may_be_kept(told: &[Past], all: &[Past], history: Option<usize>) -> bool {
+    let newest = history.unwrap_or(usize::MAX).min(all.len());
+    let mut rest = all.iter();
+    told.len() >= newest
+        && told.iter().take(newest).eq(all.iter().take(newest))
+        && told.iter().all(|past| rest.any(|other| other == past))
+}

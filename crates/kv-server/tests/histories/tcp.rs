@@ -1,0 +1,268 @@
+//! A server in this process and clients that talk to it through real sockets, line by line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv_protocol::units::DurationText;
+use kv_server::config::{Config, Endpoint, Surroundings};
+use kv_server::server::Server;
+use kv_server::shutdown::Shutdown;
+use kv_testkit::model::{Condition, Isolation, Place};
+
+use crate::command::{Answer, Client, Command, Interval, Past, Refusal, Selection};
+
+/// After so long without a reply, something hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a free port, for as long as this lives. Unlike the one that the scripts use, it
+/// has several worker threads, so that commands truly overlap.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) server: Arc<Server>,
+    shutdown: Shutdown,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Served {
+    pub(crate) fn start(flags: &[&str]) -> Served {
+        let arguments = ["kv-server", "--in-memory", "--listen", "127.0.0.1:0"];
+        let config = Config::from_surroundings(&Surroundings {
+            arguments: arguments.iter().chain(flags).map(Into::into).collect(),
+            variable: &|_| None,
+            descriptors_max: None,
+            cores: 2,
+        });
+        let server = Server::new(config.unwrap());
+        let (shutdown, (sender, receiver)) = (Shutdown::new(), std::sync::mpsc::channel());
+        let (stop, serving) = (shutdown.clone(), Arc::clone(&server));
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listeners = serving.bind().unwrap();
+                let Endpoint::Tcp(address) = listeners[0].endpoint() else { unreachable!() };
+                sender.send(*address).unwrap();
+                serving.serve(listeners, stop).await;
+            });
+        });
+        Served { address: receiver.recv().unwrap(), server, shutdown, thread: Some(thread) }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.shutdown.cut();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// A client that connects when it first has something to say.
+pub(crate) struct TcpClient {
+    address: SocketAddr,
+    connection: Option<(TcpStream, BufReader<TcpStream>)>,
+    last_commit: u64,
+}
+
+impl TcpClient {
+    pub(crate) fn new(address: SocketAddr) -> TcpClient {
+        TcpClient { address, connection: None, last_commit: 0 }
+    }
+
+    fn connection(&mut self) -> &mut (TcpStream, BufReader<TcpStream>) {
+        self.connection.get_or_insert_with(|| {
+            let stream = TcpStream::connect(self.address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let received = BufReader::new(stream.try_clone().unwrap());
+            (stream, received)
+        })
+    }
+
+    fn send(&mut self, lines: &str) {
+        self.connection().0.write_all(lines.as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> Result<String, Refusal> {
+        let mut line = String::new();
+        let read = self.connection().1.read_line(&mut line);
+        assert!(read.unwrap() > 0, "the server has closed the connection");
+        line.pop();
+        match line.strip_prefix("ERR ") {
+            None => Ok(line),
+            Some(error) => Err(refusal(error)),
+        }
+    }
+
+    /// The rows of a list.
+    fn list(&mut self) -> Result<Vec<Vec<String>>, Refusal> {
+        let mut rows = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.starts_with("END ") {
+                return Ok(rows);
+            }
+            rows.push(line.split(' ').map(|word| word.trim_matches('"').into()).collect());
+        }
+    }
+
+    /// Sends the line, reads the answer, and learns of the commit that it may have made.
+    fn committing<T>(
+        &mut self,
+        line: &str,
+        read: impl Fn(&mut TcpClient) -> Result<T, Refusal>,
+    ) -> (Result<T, Refusal>, Option<u64>) {
+        // Both at once, so that the answer to the second comes with that to the first.
+        self.send(&format!("{line}\nREVISION\n"));
+        let told = read(self);
+        let revision = self.line().unwrap().parse().unwrap();
+        let changed = std::mem::replace(&mut self.last_commit, revision) != revision;
+        (told, changed.then_some(revision))
+    }
+
+    fn read_answer(&mut self, command: &Command) -> Result<Answer, Refusal> {
+        match command {
+            Command::Scan(_) => Ok(Answer::Pairs(self.list()?.into_iter().map(pair).collect())),
+            Command::History { .. } => {
+                Ok(Answer::Versions(self.list()?.into_iter().map(past).collect()))
+            }
+            _ => Ok(answer(command, &self.line()?)),
+        }
+    }
+}
+
+impl Client for TcpClient {
+    fn ask(&mut self, txn: Option<u64>, command: &Command) -> Result<Answer, Refusal> {
+        let line = line_of(txn, command);
+        if matches!(command, Command::Commit | Command::CommitAll) {
+            let (told, revision) = self.committing(&line, TcpClient::line);
+            let count = told?.strip_prefix("OK ").map_or(1, |count| count.parse().unwrap());
+            return Ok(Answer::Committed { revision, count });
+        }
+        self.send(&(line + "\n"));
+        self.read_answer(command)
+    }
+
+    fn ask_alone(&mut self, command: &Command) -> (Result<Answer, Refusal>, Option<u64>) {
+        self.committing(&line_of(None, command), |client| client.read_answer(command))
+    }
+
+    fn ask_and_vanish(&mut self, txn: Option<u64>, command: &Command) {
+        self.send(&(line_of(txn, command) + "\n"));
+        self.vanish();
+    }
+
+    fn vanish(&mut self) {
+        self.connection = None;
+        self.last_commit = 0;
+    }
+}
+
+fn answer(command: &Command, line: &str) -> Answer {
+    let value = || (line != "NIL").then(|| line.trim_matches('"').to_string());
+    match command {
+        Command::Begin { .. } => Answer::Begun(line.strip_prefix("OK ").unwrap().parse().unwrap()),
+        Command::Get { .. } | Command::GetVersion { .. } | Command::GetAt { .. } => {
+            Answer::Value(value())
+        }
+        Command::Delete { .. } => Answer::Flag(line == "OK"),
+        Command::Exists { .. } => Answer::Flag(line == "1"),
+        Command::Meta { .. } => Answer::Meta(value().map(|words| {
+            let words: Vec<&str> = words.split(' ').collect();
+            let word = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).unwrap();
+            let (version, bytes) = (word("version=").parse().unwrap(), word("bytes="));
+            (version, word("revision=").parse().ok(), bytes.parse().unwrap())
+        })),
+        Command::Add { .. } | Command::Count(_) => Answer::Number(line.parse().unwrap()),
+        Command::Rollback | Command::Put { .. } => {
+            assert_eq!(line, "OK", "{command:?}");
+            Answer::Done
+        }
+        _ => panic!("{command:?} is not asked over TCP"),
+    }
+}
+
+fn pair(row: Vec<String>) -> (String, String) {
+    let [key, value] = row.try_into().unwrap();
+    (key, value)
+}
+
+fn past(row: Vec<String>) -> Past {
+    let [version, revision, _, value] = row.try_into().unwrap();
+    Past {
+        version: version.parse().unwrap(),
+        revision: revision.parse().unwrap(),
+        value: Some(value).filter(|value| value != "NIL"),
+    }
+}
+
+fn refusal(error: &str) -> Refusal {
+    let (code, text) = error.split_once(' ').unwrap_or((error, ""));
+    assert!(!["INTERNAL", "SYNTAX", "UNKNOWN"].contains(&code), "{error}");
+    let current = text.split_once("has version ").and_then(|(_, rest)| rest.split_once(';'));
+    let version = current.map(|(version, _)| version.parse().unwrap());
+    Refusal { code: code.into(), version }
+}
+
+fn line_of(txn: Option<u64>, command: &Command) -> String {
+    let id = txn.map(|id| format!(" {id}")).unwrap_or_default();
+    match command {
+        Command::Begin { place, isolation, at, wait } => {
+            let place = match place {
+                Place::Root => String::new(),
+                Place::Inside(id) => format!(" {id}"),
+                Place::Current => " NESTED".into(),
+            };
+            let isolation = isolation.map(|isolation| match isolation {
+                Isolation::Serializable => " SERIALIZABLE",
+                Isolation::Snapshot => " SNAPSHOT",
+                Isolation::Readonly => " READONLY",
+            });
+            let at = at.map(|at| format!(" AT {at}")).unwrap_or_default();
+            let wait = wait.map(|wait| format!(" WAIT {}", DurationText(wait))).unwrap_or_default();
+            format!("BEGIN{place}{}{at}{wait}", isolation.unwrap_or_default())
+        }
+        Command::Commit => format!("COMMIT{id}"),
+        Command::Rollback => format!("ROLLBACK{id}"),
+        Command::CommitAll => "COMMITALL".into(),
+        Command::Get { key, for_update: false } => format!("GET {key}{id}"),
+        Command::Get { key, for_update: true } => format!("GET {key}{id} FOR UPDATE"),
+        Command::GetVersion { key, version } => format!("GET {key} VERSION {version}"),
+        Command::GetAt { key, revision } => format!("GET {key} AT {revision}"),
+        Command::Exists { key } => format!("EXISTS {key}{id}"),
+        Command::Meta { key } => format!("META {key}{id}"),
+        Command::History { key } => format!("HISTORY {key}"),
+        Command::Put { key, value, condition } => {
+            let condition = match condition {
+                Condition::Always => String::new(),
+                Condition::Absent => " IF ABSENT".into(),
+                Condition::Present => " IF PRESENT".into(),
+                Condition::Version(version) => format!(" IF VERSION {version}"),
+            };
+            format!("PUT {key} {value}{id}{condition}")
+        }
+        Command::Delete { key, version } => {
+            let version = version.map(|version| format!(" IF VERSION {version}"));
+            format!("DEL {key}{id}{}", version.unwrap_or_default())
+        }
+        Command::Add { key, by } => format!("INCR {key} BY {by}{id}"),
+        Command::Scan(selection) => format!("SCAN{}{id}", words_of(selection)),
+        Command::Count(selection) => format!("COUNT{}{id}", words_of(selection)),
+        Command::ShowAll => format!("SHOWALL{id}"),
+        Command::Transactions => "TRANSACTIONS".into(),
+    }
+}
+
+fn words_of(Selection { interval, after, limit }: &Selection) -> String {
+    let interval = match interval {
+        Interval::All => String::new(),
+        Interval::Prefix(prefix) => format!(" PREFIX {prefix}"),
+        Interval::Range(from, to) => format!(" RANGE {from} {to}"),
+    };
+    let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+    let after = after.as_ref().map(|after| format!(" AFTER {after}")).unwrap_or_default();
+    interval + &limit + &after
+}
