@@ -296,7 +296,7 @@ impl Connection {
     /// The client closed its side while its command waited. If it only closed one half, it can
     /// still read why nothing was done.
     fn give_up_waiting(&mut self) -> End {
-        self.client.session().abort_all(AbortReason::Idle);
+        self.client.session().rollback_all();
         let text = "the connection was closed while the command waited for a lock; nothing was \
                     done, and open transactions were rolled back";
         self.say(ErrorCode::Aborted, text);

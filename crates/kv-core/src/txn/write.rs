@@ -99,10 +99,11 @@ fn add(key: &[u8], current: Current<'_>, by: i64) -> Step<(i64, ValueKind)> {
     Ok((sum, value.kind()))
 }
 
-/// An integer as INCR writes it: no blanks, no plus sign.
+/// An integer as INCR writes it: no blanks, no plus sign, no zero in front.
 fn integer(value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;
-    text.parse().ok().filter(|_| !text.starts_with('+'))
+    let is_plain = text == "0" || !text.trim_start_matches('-').starts_with(['0', '+']);
+    text.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -129,8 +130,11 @@ mod tests {
     #[test]
     fn integers_are_strict() {
         assert_eq!(integer(b"-7"), Some(-7));
+        assert_eq!(integer(b"0"), Some(0));
+        assert_eq!(integer(b"\xff"), None);
         assert_eq!(integer(b"9223372036854775807"), Some(i64::MAX));
-        for wrong in [&b"+7"[..], b" 7", b"7 ", b"", b"7.0", b"9223372036854775808", b"\xff"] {
+        for wrong in [&b"+7"[..], b" 7", b"7 ", b"", b"7.0", b"007", b"-0", b"9223372036854775808"]
+        {
             assert_eq!(integer(wrong), None, "{}", wrong.escape_ascii());
         }
     }

@@ -81,21 +81,10 @@ impl Stream {
         }
     }
 
-    /// Reads what is there; 0 when the other end has closed.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is nothing, else when the socket is broken.
-    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read(into),
-            Self::Unix(stream) => stream.try_read(into),
-        }
-    }
-
     /// Reads what is there into the free space of a buffer; 0 when the other end has closed.
     ///
     /// # Errors
-    /// As [`Stream::try_read`].
+    /// `WouldBlock` when there is nothing, else when the socket is broken.
     pub fn try_read_buf<B: bytes::BufMut>(&self, into: &mut B) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read_buf(into),
