@@ -1,9 +1,11 @@
 //! The rules for all crates that the project is built from: where they come from, and under which
-//! licence. What is allowed stands in `.deny.toml`, so that it stands in one place.
+//! licence. The licences stand in `.deny.toml`, so that they stand in one place; all crates come
+//! from one registry.
 //!
 //! Sources are read from `Cargo.lock`. Licences are not in it, so cargo is asked; it knows them of
 //! the crates that it has downloaded, and downloads those that only other platforms need.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +17,6 @@ use crate::Violation;
 /// What is allowed.
 pub(crate) struct Policy {
     licences: Vec<String>,
-    registries: Vec<String>,
 }
 
 impl Policy {
@@ -26,28 +27,31 @@ impl Policy {
             let list = table[section][key].as_array().unwrap().iter();
             list.map(|text| text.as_str().unwrap().to_owned()).collect()
         };
-        let registries = list("sources", "allow-registry").into_iter();
-        Self {
-            licences: list("licenses", "allow"),
-            registries: registries.map(|address| format!("registry+{address}")).collect(),
-        }
+        Self { licences: list("licenses", "allow") }
     }
 }
 
-/// Crates of a `Cargo.lock` that come from elsewhere.
-pub(crate) fn source_violations(policy: &Policy, lock: &str) -> Vec<Violation> {
+/// Crates of a `Cargo.lock` that do not come from the one registry that nearly all come from: from
+/// another registry, or from a repository, where what was read can be changed afterwards.
+pub(crate) fn source_violations(lock: &str) -> Vec<Violation> {
     let lock: Table = lock.parse().unwrap();
-    let mut found = Vec::new();
-    for package in lock["package"].as_array().unwrap() {
-        // Without a source it is a crate of this repository; `metadata` makes sure of that.
-        let Some(source) = package.get("source").and_then(Value::as_str) else { continue };
-        if !policy.registries.iter().any(|allowed| allowed == source) {
-            let name = package["name"].as_str().unwrap();
-            let what = format!("{name} comes from {source}, which .deny.toml forbids");
-            found.push(Violation::new("Cargo.lock", 0, what));
-        }
+    // Without a source it is a crate of this repository; `metadata` makes sure of that.
+    let source_of = |package: &Value| Some(package.get("source")?.as_str()?.to_owned());
+    let packages = lock["package"].as_array().unwrap();
+    let mut crates_from: BTreeMap<String, usize> = BTreeMap::new();
+    let registries = packages.iter().filter_map(source_of);
+    for source in registries.filter(|source| source.starts_with("registry+")) {
+        *crates_from.entry(source).or_default() += 1;
     }
-    found
+    let registry = crates_from.into_iter().max_by_key(|(_, crates)| *crates);
+    let registry = registry.map(|(source, _)| source);
+    let foreign = |package: &Value| {
+        let source = source_of(package).filter(|source| Some(source) != registry.as_ref())?;
+        let name = package["name"].as_str().unwrap();
+        let what = format!("{name} comes from {source}, not from where the others come from");
+        Some(Violation::new("Cargo.lock", 0, what))
+    };
+    packages.iter().filter_map(foreign).collect()
 }
 
 /// What cargo knows about every crate of the build; `None` if that needs a network there is not.
@@ -152,9 +156,7 @@ mod tests {
 
     const POLICY: &str = "
         [licenses]
-        allow = [\"MIT\", \"Zlib\", \"Apache-2.0 WITH LLVM-exception\"]
-        [sources]
-        allow-registry = [\"https://example.org/index\"]";
+        allow = [\"MIT\", \"Zlib\", \"Apache-2.0 WITH LLVM-exception\"]";
 
     #[test]
     fn expressions_are_read_as_they_are_meant() {
@@ -184,15 +186,17 @@ mod tests {
 
     #[test]
     fn a_foreign_source_is_found() {
-        let policy = Policy::read(POLICY);
-        let lock = |source: &str| {
-            let lock = format!("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n{source}");
-            source_violations(&policy, &lock).len()
+        let lock = |sources: &[&str]| {
+            let package = |source: &&str| format!("[[package]]\nname = \"a\"\n{source}\n");
+            source_violations(&sources.iter().map(package).collect::<String>()).len()
         };
-        assert_eq!(lock(""), 0);
-        assert_eq!(lock("source = \"registry+https://example.org/index\""), 0);
-        assert_eq!(lock("source = \"registry+https://example.org/other\""), 1);
-        assert_eq!(lock("source = \"git+https://example.org/a?rev=1#2\""), 1);
+        let usual = "source = \"registry+https://example.org/index\"";
+        let other = "source = \"registry+https://example.org/other\"";
+        let repository = "source = \"git+https://example.org/a?rev=1#2\"";
+        assert_eq!(lock(&["", usual, usual]), 0);
+        assert_eq!(lock(&["", usual, other, usual]), 1);
+        assert_eq!(lock(&[usual, repository, repository, other, usual]), 3);
+        assert_eq!(lock(&[repository]), 1);
     }
 
     #[test]
