@@ -125,10 +125,9 @@ impl Connection {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            let unrun = self.input.len();
             self.run_lines().await?;
             self.flush().await?;
-            let has_run = self.run > 0 || self.input.len() < unrun;
+            let has_run = self.run > 0;
             if has_run && self.client.session().has_live_transactions() {
                 self.last_command = Instant::now();
             }

@@ -4,12 +4,14 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use super::tree::Tree;
 use crate::db::Shared;
 use crate::error::Error;
 use crate::key::Key;
 use crate::step::Step;
 use crate::store::record::Record;
 use crate::store::scan::{Hit, Merge};
+use crate::store::shard::Shards;
 use crate::types::{Interval, Revision, TxnId};
 use crate::value::Value;
 
@@ -79,14 +81,56 @@ pub(crate) struct Overlaid {
     pub(crate) txn: TxnId,
 }
 
-/// A scan under way. It holds no latch between rows.
+/// Committed rows with own writes laid over them, in key order: an own write hides the committed
+/// row of its key.
 #[derive(Debug)]
-pub struct Scan {
-    shared: Arc<Shared>,
+pub(crate) struct Layers {
     merge: Merge,
     committed: Option<Hit>,
     is_started: bool,
     overlay: Peekable<IntoIter<Overlaid>>,
+}
+
+/// What comes next in key order.
+#[derive(Debug)]
+pub(crate) enum Layer {
+    Own(Overlaid),
+    Committed(Hit),
+}
+
+impl Layers {
+    pub(crate) fn new(merge: Merge, overlay: Vec<Overlaid>) -> Layers {
+        let overlay = overlay.into_iter().peekable();
+        Layers { merge, committed: None, is_started: false, overlay }
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, shards: &Shards) -> Option<Layer> {
+        if !self.is_started {
+            self.is_started = true;
+            self.committed = self.merge.next(shards);
+        }
+        let own_is_next = match (self.overlay.peek(), &self.committed) {
+            (Some(own), Some(hit)) => *own.key <= *hit.key(),
+            (own, _) => own.is_some(),
+        };
+        if !own_is_next {
+            let next = self.merge.next(shards);
+            return std::mem::replace(&mut self.committed, next).map(Layer::Committed);
+        }
+        let own = self.overlay.next()?;
+        if self.committed.as_ref().is_some_and(|hit| *hit.key() == *own.key) {
+            self.committed = self.merge.next(shards);
+        }
+        Some(Layer::Own(own))
+    }
+}
+
+/// A scan under way. It holds no latch between rows.
+#[derive(Debug)]
+pub struct Scan {
+    shared: Arc<Shared>,
+    layers: Layers,
     /// A row that was taken but waits for its value to be fetched.
     held_back: Option<Row>,
     remaining: Option<u64>,
@@ -103,13 +147,10 @@ impl Scan {
         overlay: Vec<Overlaid>,
     ) -> Scan {
         let ScanOptions { interval, limit } = options;
-        let revision = view.revision;
+        let merge = Merge::new(&shared.shards, interval, view.revision, *limit);
         Scan {
             shared: Arc::clone(shared),
-            merge: Merge::new(&shared.shards, interval, revision, *limit),
-            committed: None,
-            is_started: false,
-            overlay: overlay.into_iter().peekable(),
+            layers: Layers::new(merge, overlay),
             held_back: None,
             remaining: *limit,
             shows_deletes: false,
@@ -169,40 +210,35 @@ impl Scan {
         if self.remaining == Some(0) {
             return Ok(None);
         }
-        if !self.is_started {
-            self.is_started = true;
-            self.committed = self.merge.next(&self.shared.shards);
-        }
-        loop {
-            let own_is_next = match (self.overlay.peek(), &self.committed) {
-                (None, None) => return Ok(None),
-                (Some(own), Some(hit)) => *own.key <= *hit.key(),
-                (own, _) => own.is_some(),
-            };
-            let row = if own_is_next { self.take_own() } else { self.take_committed()? };
-            let Some(row) = row else { continue };
-            if let Some(remaining) = &mut self.remaining {
-                *remaining -= 1;
+        let row = loop {
+            match self.layers.next(&self.shared.shards) {
+                None => return Ok(None),
+                Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
+                Some(Layer::Own(own)) => break Row { record: own.record, txn: Some(own.txn) },
+                Some(Layer::Committed(Hit::Record(record))) => break Row { record, txn: None },
+                Some(Layer::Committed(Hit::Pruned(key))) => {
+                    return Err(Error::Pruned((*key).into()));
+                }
             }
-            return Ok(Some(row));
+        };
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
         }
+        Ok(Some(row))
     }
+}
 
-    fn take_own(&mut self) -> Option<Row> {
-        let own = self.overlay.next()?;
-        if self.committed.as_ref().is_some_and(|hit| *hit.key() == *own.key) {
-            self.committed = self.merge.next(&self.shared.shards);
+/// The tree's own writes in the interval; no more than a scan that ends at `limit` rows can need.
+pub(crate) fn overlay(tree: &Tree, interval: &Interval, limit: Option<u64>) -> Vec<Overlaid> {
+    let mut rows_left = limit.unwrap_or(u64::MAX);
+    let mut writes = Vec::new();
+    for (key, write) in tree.writes_in(interval) {
+        if rows_left == 0 {
+            break;
         }
-        let is_shown = self.shows_deletes || !own.record.is_tombstone();
-        is_shown.then_some(Row { record: own.record, txn: Some(own.txn) })
+        rows_left -= u64::from(!write.record.is_tombstone());
+        let (key, record, txn) = (key.clone(), write.record.clone(), write.txn);
+        writes.push(Overlaid { key, record, txn });
     }
-
-    fn take_committed(&mut self) -> Result<Option<Row>, Error> {
-        let next = self.merge.next(&self.shared.shards);
-        match std::mem::replace(&mut self.committed, next) {
-            None => Ok(None),
-            Some(Hit::Record(record)) => Ok(Some(Row { record, txn: None })),
-            Some(Hit::Pruned(key)) => Err(Error::Pruned((*key).into())),
-        }
-    }
+    writes
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::scan::{Layer, Layers, overlay};
 use super::tree::Tree;
 use super::write::{Current, Write, Written};
 use crate::db::Shared;
@@ -16,7 +17,7 @@ use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
 use crate::step::{Pause, Step};
 use crate::store::record::Record;
-use crate::store::scan::{Hit, Merge};
+use crate::store::scan::Merge;
 use crate::store::shard::Seen;
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
 
@@ -268,32 +269,17 @@ impl Work<'_> {
     /// The key of the n-th row of the interval, as it is now: committed, with own writes over it.
     fn nth_key(&self, interval: &Interval, nth: u64) -> Option<Key> {
         let shards = &self.shared.shards;
-        let mut merge = Merge::new(shards, interval, Revision::NEWEST, Some(nth));
-        let mut own = self.tree.writes_in(interval).peekable();
-        let mut committed = merge.next(shards);
-        let mut rows = 0;
+        let merge = Merge::new(shards, interval, Revision::NEWEST, Some(nth));
+        let mut layers = Layers::new(merge, overlay(self.tree, interval, Some(nth)));
+        let mut rows_left = nth;
         loop {
-            let own_is_next = match (own.peek(), &committed) {
-                (None, None) => return None,
-                (Some((key, _)), Some(hit)) => ***key <= *hit.key(),
-                (own, _) => own.is_some(),
+            let key = match layers.next(shards)? {
+                Layer::Own(own) if own.record.is_tombstone() => continue,
+                Layer::Own(own) => own.key,
+                Layer::Committed(hit) => Key::from(hit.key()),
             };
-            let key = if own_is_next {
-                let (key, write) = own.next()?;
-                if committed.as_ref().is_some_and(|hit| *hit.key() == **key) {
-                    committed = merge.next(shards);
-                }
-                if write.record.is_tombstone() {
-                    continue;
-                }
-                key.clone()
-            } else {
-                let key = Key::from(committed.as_ref().map(Hit::key)?);
-                committed = merge.next(shards);
-                key
-            };
-            rows += 1;
-            if rows == nth {
+            rows_left -= 1;
+            if rows_left == 0 {
                 return Some(key);
             }
         }

@@ -1,7 +1,6 @@
 //! Reading: single keys, versions, history, scans. Nothing here changes more than locks.
 
-use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions};
-use super::super::tree::Tree;
+use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions, overlay};
 use super::super::write::next_version;
 use super::Session;
 use crate::error::Error;
@@ -155,19 +154,4 @@ impl Session {
         writes.sort_by(|one, other| one.key.cmp(&other.key));
         Scan::new(&self.shared, &ScanOptions::default(), view, writes).with_deletes()
     }
-}
-
-/// The tree's own writes in the interval; no more than a scan that ends at `limit` rows can need.
-fn overlay(tree: &Tree, interval: &Interval, limit: Option<u64>) -> Vec<Overlaid> {
-    let mut rows_left = limit.unwrap_or(u64::MAX);
-    let mut writes = Vec::new();
-    for (key, write) in tree.writes_in(interval) {
-        if rows_left == 0 {
-            break;
-        }
-        rows_left -= u64::from(!write.record.is_tombstone());
-        let (key, record, txn) = (key.clone(), write.record.clone(), write.txn);
-        writes.push(Overlaid { key, record, txn });
-    }
-    writes
 }
