@@ -366,6 +366,7 @@ impl Database {
                 Err(Pause::Failed(error)) => return Err(*error),
                 Err(Pause::Fetch(fetch)) => self.fetch(&fetch)?,
                 Err(Pause::Lock(wait)) => wait.block(),
+                Err(Pause::Room(room)) => room.block().map_err(|_| log_failed())?,
             }
         }
     }
@@ -427,6 +428,7 @@ pub(crate) fn block<T>(
             Ok(result) => return Ok(result),
             Err(Pause::Failed(error)) => return Err(*error),
             Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
+            Err(Pause::Room(room)) => room.block().map_err(|_| log_failed())?,
             Err(Pause::Lock(wait)) => {
                 wait.block();
                 if !wait.is_settled() {
@@ -447,6 +449,7 @@ async fn drive<T>(
             Ok(result) => return Ok(result),
             Err(Pause::Failed(error)) => return Err(*error),
             Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
+            Err(Pause::Room(room)) => room.await.map_err(|_| log_failed())?,
             Err(Pause::Lock(wait)) => {
                 SettledOrLate::new(wait.clone()).await;
                 if !wait.is_settled() {
@@ -455,6 +458,11 @@ async fn drive<T>(
             }
         }
     }
+}
+
+/// The log failed before the operation had a place in it.
+fn log_failed() -> Error {
+    Error::Io("the log has failed, and takes no more commits".into())
 }
 
 /// A pause that doubles with each attempt, of random length, so that two that met do not meet

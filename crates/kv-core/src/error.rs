@@ -233,7 +233,19 @@ pub enum Error {
         cause: Box<Error>,
     },
 
+    // ---- Retry later.
+    /// The disk is full: the commit was refused before anything of it was installed. Its
+    /// transaction is as it was, and may be committed again when there is space.
+    DiskFull,
+
+    // ---- Find out first.
+    /// The log failed while the commit was under way: whether it survived is known after the next
+    /// start only.
+    Outcome,
+
     // ---- Tell the operator.
+    /// A file could not be read or written; the text says which. Nothing of the command was done.
+    Io(String),
     /// An invariant does not hold.
     Internal(String),
 }
@@ -260,6 +272,9 @@ impl Error {
             Error::Deadlock { .. } => "DEADLOCK",
             Error::Aborted { .. } => "ABORTED",
             Error::CommitAll { cause, .. } => cause.code(),
+            Error::DiskFull => "DISKFULL",
+            Error::Outcome => "OUTCOME",
+            Error::Io(_) => "IO",
             Error::Internal(_) => "INTERNAL",
         }
     }
@@ -339,6 +354,15 @@ impl fmt::Display for Error {
                 let failed: Vec<String> = failed.iter().map(TxnId::to_string).collect();
                 write!(f, "{committed} committed; {} not: {cause}", failed.join(", "))
             }
+            Error::DiskFull => f.write_str(
+                "the disk has no room for the log; nothing was committed, and an open transaction \
+                 is as it was; make room and commit again",
+            ),
+            Error::Outcome => f.write_str(
+                "the log failed before the commit was known to be on disk; whether it survived is \
+                 decided when the server starts again: connect again and look",
+            ),
+            Error::Io(fault) => write!(f, "{fault}; nothing was done; tell the operator"),
             Error::Internal(fault) => write!(f, "{fault}; report this, and run CHECK"),
             _ => self.fmt_concurrency(f),
         }

@@ -48,6 +48,8 @@ pub mod clock;
 
 mod key;
 
+pub mod watermark;
+
 mod store;
 
 mod mvcc;
@@ -57,6 +59,8 @@ mod lock;
 mod value;
 
 mod step;
+
+pub mod durability;
 
 mod txn;
 
@@ -69,6 +73,7 @@ mod timer;
 pub mod embed;
 
 pub use db::{Database, Stats};
+pub use durability::{Change, CommitLog, CommitSize, Datum, Payload, Stamp};
 pub use embed::{AsyncTransaction, Transaction};
 pub use error::{AbortReason, Error, Holder, LockInfo, LockTarget};
 pub use lock::Mode;
@@ -83,6 +88,7 @@ pub use types::{
     Condition, Interval, Isolation, Revision, SessionId, ShardIndex, TxnId, ValueKind, Version,
 };
 pub use value::{Meta, Past, Value};
+pub use watermark::{Reached, Stuck, Watermark};
 
 /// The README's program is compiled and run as a test of the documentation.
 #[cfg(doctest)]

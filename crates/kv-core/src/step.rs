@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::lock::wait::LockWait;
 use crate::store::record::Place;
 use crate::types::{Revision, Version};
+use crate::watermark::Reached;
 
 /// The result of an operation that may have to be called again.
 pub type Step<T> = Result<T, Pause>;
@@ -23,6 +24,9 @@ pub enum Pause {
     /// It needs a value that is elsewhere: fetch it, hand it to
     /// [`Database::supply`](crate::Database::supply), then call the operation again.
     Fetch(Box<Fetch>),
+    /// The log has no room for its commit now: block on this or await it, then call the operation
+    /// again. Nothing was done yet.
+    Room(Reached),
     /// It failed.
     Failed(Box<Error>),
 }

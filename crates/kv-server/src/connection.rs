@@ -223,6 +223,10 @@ impl Connection {
         let failed = match pause {
             Pause::Lock(wait) => return self.wait_for_lock(wait).await.map(Ok),
             Pause::Failed(error) => *error,
+            Pause::Room(room) => match room.await {
+                Ok(()) => return Ok(Ok(())),
+                Err(_) => kv_core::Error::Io("the log has failed".into()),
+            },
             Pause::Fetch(fetch) => {
                 let database = self.server.database().clone();
                 match tokio::task::spawn_blocking(move || database.fetch(&fetch)).await {

@@ -37,7 +37,9 @@ impl EngineClient {
             match operation(&mut self.session) {
                 Ok(result) => break Ok(result),
                 Err(Pause::Failed(error)) => break Err(refusal(&error)),
-                Err(Pause::Fetch(fetch)) => panic!("all values are in memory: {fetch:?}"),
+                Err(pause @ (Pause::Fetch(_) | Pause::Room(_))) => {
+                    panic!("all is in memory: {pause:?}")
+                }
                 Err(Pause::Lock(_)) if self.is_impatient => break Err(Refusal::new(GIVEN_UP)),
                 Err(Pause::Lock(wait)) => {
                     wait.block();

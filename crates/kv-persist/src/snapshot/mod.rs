@@ -1,0 +1,122 @@
+//! The snapshot: the state at one revision, that the log is folded into.
+//!
+//! A snapshot is changed by *folds*: each brings it from one revision to a later one, durably and
+//! as a whole or not at all. It never goes back. What it holds and how is its own affair: the
+//! SQLite file keeps old versions where they can be looked up, the JSON file is read as a whole.
+
+use std::fmt;
+use std::path::Path;
+
+use kv_core::{Revision, Version};
+
+use crate::error::Error;
+use crate::stored::{Stored, StoredBuf, Through};
+
+/// The versions of one key that a fold adds, oldest first; never none. They follow the key's
+/// newest version in the snapshot: there is no number missing, unless `history` let some be left
+/// out because newer ones supersede them.
+#[derive(Debug)]
+pub struct KeyChanges<'a> {
+    /// The versions, with the same key.
+    pub versions: Vec<Stored<'a>>,
+}
+
+/// What a fold brings.
+#[derive(Debug)]
+pub struct Fold<'a> {
+    /// The changed keys, in the order of their bytes, each once.
+    pub keys: Vec<KeyChanges<'a>>,
+    /// The revision that the snapshot has afterwards, and its time.
+    pub through: Through,
+}
+
+/// Takes the versions that a snapshot loads: those of one key together, oldest first.
+pub type Sink<'a> = dyn FnMut(Stored<'_>) -> Result<(), Error> + Send + 'a;
+
+/// Which older versions of a key are wanted. Versions come newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Older {
+    /// Only versions below this one.
+    pub below: Version,
+    /// It ends with the first version whose revision is at most this.
+    pub until: Option<Revision>,
+    /// It ends with the first version whose number is at most this.
+    pub down_to: Option<Version>,
+    /// It ends after so many.
+    pub limit: usize,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Keys, deleted ones with a counter included.
+    pub keys: u64,
+    /// Versions in all.
+    pub versions: u64,
+    /// What is wrong, a sentence each; empty if nothing is.
+    pub faults: Vec<String>,
+}
+
+/// What a snapshot says of itself for STATS, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SnapshotStats {
+    /// The file.
+    pub file_bytes: u64,
+    /// Its write-ahead log, if it has one.
+    pub wal_bytes: u64,
+}
+
+/// A durable state at one revision.
+pub trait Snapshot: fmt::Debug + Send {
+    /// What it has been folded through.
+    fn through(&self) -> Through;
+
+    /// Hands over what is to be in memory: the newest version of each key, deletes included, and
+    /// the older ones too if [`Snapshot::history`] cannot look them up. May call `sink` from
+    /// several threads' worth of work, but from one at a time, and keys in any order.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being read, or what `sink` answered.
+    fn load(&self, sink: &mut Sink<'_>) -> Result<(), Error>;
+
+    /// Folds changes in. When it returns well they are durable; when it does not, the snapshot is
+    /// as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_full`] tells whether it may be tried again.
+    fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error>;
+
+    /// A way to look up older versions while folds go on; none if they are all in memory.
+    fn history(&self) -> Option<Box<dyn History>>;
+
+    /// Writes a copy of the current state to a new SQLite file, durably. Meanwhile nothing is
+    /// folded.
+    ///
+    /// # Errors
+    ///
+    /// If the file exists, or cannot be written; then there is none.
+    fn backup(&self, to: &Path) -> Result<(), Error>;
+
+    /// Checks all of it without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read at all.
+    fn verify(&self) -> Result<Verified, Error>;
+
+    /// Its size.
+    fn stats(&self) -> SnapshotStats;
+}
+
+/// Looks up versions that are no longer in memory. Called from many threads.
+pub trait History: fmt::Debug + Send + Sync {
+    /// Older versions of a key, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps them from being read; a row whose checksum is wrong is an error, never a
+    /// wrong value.
+    fn older(&self, key: &[u8], older: Older) -> Result<Vec<StoredBuf>, Error>;
+}
