@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Clock;
+use crate::durability::{CommitLog, Stamp};
 use crate::error::{Error, LockInfo, LockTarget};
 use crate::lock::table::Holder;
 use crate::lock::waits::Waits;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
-use crate::step::Fetch;
-use crate::store::record::Place;
-use crate::store::record::Record;
+use crate::step::{Fetch, Wanted};
+use crate::store::record::{Place, Record};
 use crate::store::shard::{Seen, ShardStats, Shards};
 use crate::txn::session::Session;
 use crate::txn::work::{holder_of, shown};
 use crate::types::{Revision, ShardIndex, Version};
+use crate::watermark::{Stuck, Watermark};
 
 /// A transactional key-value store. Cheap to clone; all clones are the same store.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) shards: Shards,
     pub(crate) order: CommitOrder,
+    pub(crate) log: Option<Arc<dyn CommitLog>>,
     pub(crate) views: Views,
     pub(crate) waits: Waits,
     pub(crate) sessions_begun: AtomicU64,
@@ -64,13 +66,21 @@ impl Database {
         Builder::default()
     }
 
-    pub(crate) fn with_options(options: Options) -> Database {
-        let shards = Shards::new(options.shards);
+    /// A store of these shards, that goes on after the commit `last`.
+    pub(crate) fn assembled(
+        options: Options,
+        shards: Shards,
+        last: Stamp,
+        log: Option<Arc<dyn CommitLog>>,
+    ) -> Database {
+        // Without a log nobody waits for a disk.
+        let durable = log.as_ref().map_or_else(|| Watermark::new(u64::MAX), |log| log.durable());
         Database {
             shared: Arc::new(Shared {
                 options,
                 shards,
-                order: CommitOrder::new(),
+                order: CommitOrder::after(last, durable),
+                log,
                 views: Views::new(),
                 waits: Waits::default(),
                 sessions_begun: AtomicU64::new(0),
@@ -94,11 +104,45 @@ impl Database {
         self.shared.order.readable()
     }
 
-    /// Returns when everything up to `revision`, which a session
-    /// [depends on](Session::depends_on), can no longer be taken back: in memory, when it is
-    /// visible, which it is at once or within the time of a commit under way.
-    pub fn settle(&self, revision: Revision) {
+    /// The newest revision that is durable, with those that wait for it. Without a log, or if the
+    /// log is not waited for, it stands above every revision.
+    pub fn durable(&self) -> &Arc<Watermark> {
+        self.shared.order.durable()
+    }
+
+    /// Whether everything up to `revision`, which a session [depends on](Session::depends_on), can
+    /// no longer be taken back: it is durable and visible.
+    pub fn is_settled(&self, revision: Revision) -> bool {
+        let is_durable = self.durable().get() >= revision.0;
+        if is_durable {
+            // What is durable is being installed: that takes no longer than a latch is held.
+            self.shared.order.wait_visible(revision);
+        }
+        is_durable
+    }
+
+    /// Blocks until everything up to `revision` can no longer be taken back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Outcome`]: the log failed first; whether it survives is not known.
+    pub fn settle(&self, revision: Revision) -> Result<(), Error> {
+        let durable = self.durable().reached(revision.0);
+        durable.block().map_err(|Stuck| Error::Outcome)?;
         self.shared.order.wait_visible(revision);
+        Ok(())
+    }
+
+    /// As [`Database::settle`], without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::settle`].
+    pub async fn settled(&self, revision: Revision) -> Result<(), Error> {
+        let durable = self.durable().reached(revision.0);
+        durable.await.map_err(|Stuck| Error::Outcome)?;
+        self.shared.order.wait_visible(revision);
+        Ok(())
     }
 
     /// What each shard holds.
@@ -199,22 +243,23 @@ impl Database {
         Ok(())
     }
 
-    /// Fetches a value that an operation asked for. Blocks for as long as the fetcher does.
+    /// Fetches what an operation asked for. Blocks for as long as the fetcher does.
     ///
     /// # Errors
     ///
-    /// What the fetcher answers; the operation that needs the value has failed then.
+    /// What the fetcher answers; the operation that needs it has failed then.
     pub fn fetch(&self, fetch: &Fetch) -> Result<(), Error> {
-        let value = self.shared.options.fetcher.fetch(fetch)?;
-        self.supply(fetch, &value);
+        let fetcher = &self.shared.options.fetcher;
+        match fetch.wanted {
+            Wanted::Value { version, place } => {
+                let value = fetcher.value(&fetch.key, version, place)?;
+                self.shared.exchange(&fetch.key, version, |record| {
+                    record.place().map(|_| record.to_resident(&value))
+                });
+            }
+            Wanted::Older(older) => fetch.keep(fetcher.older(&fetch.key, older)?),
+        }
         Ok(())
-    }
-
-    /// Hands over a value that an operation asked for.
-    pub fn supply(&self, fetch: &Fetch, value: &[u8]) {
-        self.shared.exchange(&fetch.key, fetch.version, |record| {
-            record.place().map(|_| record.to_resident(value))
-        });
     }
 
     /// Drops the value of one version from memory; `place` says where it can be fetched.
@@ -229,6 +274,17 @@ impl Database {
 impl Shared {
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.options.clock
+    }
+
+    pub(crate) fn log(&self) -> Option<&dyn CommitLog> {
+        self.log.as_deref()
+    }
+
+    /// Tells the log that a commit has its place in it.
+    pub(crate) fn log_appended(&self) {
+        if let Some(log) = self.log() {
+            log.appended();
+        }
     }
 
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
@@ -248,22 +304,6 @@ impl Shared {
         Ok(())
     }
 
-    /// One version of a key, if it was there at `revision`.
-    pub(crate) fn version(
-        &self,
-        key: &[u8],
-        version: Version,
-        revision: Revision,
-    ) -> Result<Option<Record>, Error> {
-        let hash = self.shards.placement.hash(key);
-        let state = self.shards.read(self.shards.placement.shard(hash));
-        match state.version(hash, key, version, revision) {
-            Seen::Record(record) => Ok(Some(record.clone())),
-            Seen::Nothing => Ok(None),
-            Seen::Pruned => Err(Error::Pruned(key.into())),
-        }
-    }
-
     /// Puts another form of the same version in its place.
     fn exchange(
         &self,
@@ -275,7 +315,7 @@ impl Shared {
         let mut state = self.shards.write(self.shards.placement.shard(hash));
         let changed = match state.version(hash, key, version, Revision::NEWEST) {
             Seen::Record(record) => change(record),
-            Seen::Nothing | Seen::Pruned => None,
+            Seen::Nothing | Seen::Gone(_) => None,
         };
         if let Some(changed) = changed {
             state.exchange(hash, changed);

@@ -10,7 +10,6 @@
 //! The async forms are the same with `_async`; they need no particular runtime.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::db::Database;
@@ -114,20 +113,23 @@ operations! {
     /// of this transaction's own writes.
     fn history(key: impl AsRef<[u8]>, limit: Option<u64>) -> Vec<Past> =
         session => session.history(key.as_ref(), limit);
-    /// Rows in key order.
-    fn scan(options: &ScanOptions) -> Vec<Row> = session => rows(session, options);
-}
-
-fn rows(session: &mut Session, options: &ScanOptions) -> Step<Vec<Row>> {
-    let mut scan = session.scan(None, options)?;
-    let mut rows = Vec::new();
-    while let Some(row) = scan.next_row()? {
-        rows.push(row);
-    }
-    Ok(rows)
 }
 
 impl Transaction {
+    /// Rows in key order.
+    ///
+    /// # Errors
+    ///
+    /// See [the list for all](Transaction#errors).
+    pub fn scan(&mut self, options: &ScanOptions) -> Result<Vec<Row>, Error> {
+        let mut scan = block(&mut self.session, |session| session.scan(None, options))?;
+        let mut rows = Vec::new();
+        while let Some(row) = block(&mut self.session, |_| scan.next_row())? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// Runs a closure in a transaction nested in this one: what it did is kept if it answers `Ok`,
     /// and undone, alone, if it answers `Err`.
     ///
@@ -143,12 +145,13 @@ impl Transaction {
         child.end(result)
     }
 
-    /// Commits. The revision is that of the commit, or of the session's last one if this changed
-    /// nothing.
+    /// Commits, and waits until the commit is durable. The revision is that of the commit, or of
+    /// the session's last one if this changed nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Aborted`]: nothing of the transaction is kept.
+    /// [`Error::Aborted`], [`Error::DiskFull`], [`Error::Io`]: nothing of the transaction is kept.
+    /// [`Error::Outcome`]: whether it is kept is known when the store is opened again.
     pub fn commit(mut self) -> Result<Revision, Error> {
         commit(&mut self.session, self.root)
     }
@@ -158,6 +161,20 @@ impl Transaction {
 }
 
 impl AsyncTransaction {
+    /// Rows in key order.
+    ///
+    /// # Errors
+    ///
+    /// See [the list for all](Transaction#errors).
+    pub async fn scan(&mut self, options: &ScanOptions) -> Result<Vec<Row>, Error> {
+        let mut scan = drive(&mut self.session, |session| session.scan(None, options)).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = drive(&mut self.session, |_| scan.next_row()).await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// Runs an async closure in a transaction nested in this one, as [`Transaction::nested`].
     ///
     /// # Errors
@@ -176,9 +193,9 @@ impl AsyncTransaction {
     ///
     /// # Errors
     ///
-    /// [`Error::Aborted`]: nothing of the transaction is kept.
-    pub fn commit(mut self) -> Result<Revision, Error> {
-        commit(&mut self.session, self.root)
+    /// As [`Transaction::commit`].
+    pub async fn commit(mut self) -> Result<Revision, Error> {
+        commit_async(&mut self.session, self.root).await
     }
 
     /// Rolls back, as dropping does.
@@ -215,7 +232,8 @@ impl<'a, T: AsMut<Session>> Child<'a, T> {
     fn end<R, E: From<Error>>(mut self, result: Result<R, E>) -> Result<R, E> {
         if result.is_ok() {
             self.is_ended = true;
-            self.txn.as_mut().commit(Some(self.id))?;
+            // Ending a nested transaction needs no lock and no room in the log: it never waits.
+            block(self.txn.as_mut(), |session| session.commit(Some(self.id)))?;
         }
         result
     }
@@ -230,12 +248,6 @@ impl<T: AsMut<Session>> Drop for Child<'_, T> {
             debug_assert!(rolled_back.is_ok(), "an open child can be rolled back");
         }
     }
-}
-
-fn commit(session: &mut Session, root: TxnId) -> Result<Revision, Error> {
-    session.commit(Some(root))?;
-    session.database().settle(session.depends_on());
-    Ok(session.last_commit())
 }
 
 impl Database {
@@ -291,9 +303,13 @@ impl Database {
             attempt += 1;
             let mut txn = self.begin(BeginOptions::default())?;
             let result = run(&mut txn);
-            match end_attempt(&mut txn.session, txn.root, result, attempt) {
-                ControlFlow::Break(result) => return result,
-                ControlFlow::Continue(pause) => {
+            match pause_before_retry(&txn.session, txn.root, attempt) {
+                None => {
+                    let done = result?;
+                    txn.commit()?;
+                    return Ok(done);
+                }
+                Some(pause) => {
                     drop(txn);
                     std::thread::sleep(pause);
                 }
@@ -328,9 +344,13 @@ impl Database {
             attempt += 1;
             let mut txn = self.begin_async(BeginOptions::default())?;
             let result = run(&mut txn).await;
-            match end_attempt(&mut txn.session, txn.root, result, attempt) {
-                ControlFlow::Break(result) => return result,
-                ControlFlow::Continue(pause) => {
+            match pause_before_retry(&txn.session, txn.root, attempt) {
+                None => {
+                    let done = result?;
+                    txn.commit().await?;
+                    return Ok(done);
+                }
+                Some(pause) => {
                     drop(txn);
                     crate::timer::sleep(pause).await;
                 }
@@ -380,7 +400,7 @@ impl Database {
         let (key, value) = (key.as_ref(), value.as_ref());
         let mut session = self.session();
         block(&mut session, |session| session.put(None, key, value, ValueKind::Text, None))?;
-        self.settle(session.depends_on());
+        self.settle(session.depends_on())?;
         Ok(session.last_commit())
     }
 
@@ -392,26 +412,30 @@ impl Database {
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
         let mut session = self.session();
         let deleted = block(&mut session, |session| session.delete(None, key.as_ref(), None))?;
-        self.settle(session.depends_on());
+        self.settle(session.depends_on())?;
         Ok(deleted)
     }
 }
 
-/// Commits what went well; says how long to pause before another attempt of what was aborted.
-fn end_attempt<T, E: From<Error>>(
-    session: &mut Session,
-    root: TxnId,
-    result: Result<T, E>,
-    attempt: u32,
-) -> ControlFlow<Result<T, E>, Duration> {
+/// How long to pause before another attempt of a transaction that was aborted; none if it was not,
+/// or has been tried often enough.
+fn pause_before_retry(session: &Session, root: TxnId, attempt: u32) -> Option<Duration> {
     let is_aborted = session.is_aborted(Some(root)) == Some(true);
-    if is_aborted && attempt < ATTEMPTS_MAX {
-        return ControlFlow::Continue(back_off(attempt));
-    }
-    ControlFlow::Break(match result {
-        Ok(done) => commit(session, root).map(|_| done).map_err(E::from),
-        Err(error) => Err(error),
-    })
+    (is_aborted && attempt < ATTEMPTS_MAX).then(|| back_off(attempt))
+}
+
+/// Commits, and waits until nothing that the session was told can be taken back.
+fn commit(session: &mut Session, root: TxnId) -> Result<Revision, Error> {
+    block(session, |session| session.commit(Some(root)))?;
+    session.database().settle(session.depends_on())?;
+    Ok(session.last_commit())
+}
+
+/// As [`commit`], without blocking the thread.
+async fn commit_async(session: &mut Session, root: TxnId) -> Result<Revision, Error> {
+    drive(session, |session| session.commit(Some(root))).await?;
+    session.database().settled(session.depends_on()).await?;
+    Ok(session.last_commit())
 }
 
 fn readonly() -> BeginOptions {

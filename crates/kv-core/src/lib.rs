@@ -68,6 +68,8 @@ mod options;
 
 mod db;
 
+mod load;
+
 mod timer;
 
 pub mod embed;
@@ -76,10 +78,11 @@ pub use db::{Database, Stats};
 pub use durability::{Change, CommitLog, CommitSize, Datum, Payload, Stamp};
 pub use embed::{AsyncTransaction, Transaction};
 pub use error::{AbortReason, Error, Holder, LockInfo, LockTarget};
+pub use load::Loader;
 pub use lock::Mode;
 pub use lock::wait::LockWait;
 pub use options::Builder;
-pub use step::{Fetch, Fetcher, Pause, Step};
+pub use step::{Fetch, Fetcher, OldVersion, Older, Pause, Step};
 pub use store::record::Place;
 pub use store::shard::ShardStats;
 pub use txn::scan::{Row, Scan, ScanOptions};

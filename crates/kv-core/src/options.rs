@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::db::Database;
+use crate::durability::Stamp;
 use crate::limits;
+use crate::load::Loader;
 use crate::step::{Fetcher, NothingElsewhere};
+use crate::types::Revision;
 
 /// Sets up a [`Database`]. Made by [`Database::builder`].
 #[derive(Debug, Clone)]
@@ -122,7 +125,7 @@ impl Builder {
         self
     }
 
-    /// Where values come from that are not in memory. Default: all of them are.
+    /// Where values and older versions come from that are not in memory. Default: all are.
     pub fn fetcher(&mut self, fetcher: Arc<dyn Fetcher>) -> &mut Builder {
         self.options.fetcher = fetcher;
         self
@@ -139,6 +142,11 @@ impl Builder {
 
     /// Opens an empty store in memory.
     pub fn open(&self) -> Database {
-        Database::with_options(self.options.clone())
+        self.loader().open(Stamp { revision: Revision(0), time_ms: 0 }, None)
+    }
+
+    /// Begins to open a store with what was there before.
+    pub fn loader(&self) -> Loader {
+        Loader::new(self.options.clone())
     }
 }

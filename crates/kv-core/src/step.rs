@@ -1,4 +1,5 @@
-//! An operation that may have to pause: for a lock, or for a value that is not in memory.
+//! An operation that may have to pause: for a lock, for room in the log, or for something that is
+//! not in memory.
 //!
 //! The engine never blocks and never reads a file. An operation that cannot go on returns a
 //! [`Pause`] through the `?` of every caller; whoever drives it blocks or awaits, fetches, and
@@ -6,11 +7,13 @@
 //! those who have nothing else to do meanwhile; a server has its own.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use crate::durability::{Datum, Stamp};
 use crate::error::Error;
 use crate::lock::wait::LockWait;
-use crate::store::record::Place;
-use crate::types::{Revision, Version};
+use crate::store::record::{Place, Record};
+use crate::types::{Revision, ValueKind, Version};
 use crate::watermark::Reached;
 
 /// The result of an operation that may have to be called again.
@@ -21,8 +24,8 @@ pub type Step<T> = Result<T, Pause>;
 pub enum Pause {
     /// It waits for a lock: block on this or await it, then call the operation again.
     Lock(LockWait),
-    /// It needs a value that is elsewhere: fetch it, hand it to
-    /// [`Database::supply`](crate::Database::supply), then call the operation again.
+    /// It needs what is not in memory: give it to [`Database::fetch`](crate::Database::fetch),
+    /// which may block, then call the operation again.
     Fetch(Box<Fetch>),
     /// The log has no room for its commit now: block on this or await it, then call the operation
     /// again. Nothing was done yet.
@@ -37,36 +40,120 @@ impl From<Error> for Pause {
     }
 }
 
-/// A value that an operation needs and that is not in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something that an operation needs and that is not in memory.
+#[derive(Debug, Clone)]
 pub struct Fetch {
-    /// The key.
-    pub key: Box<[u8]>,
-    /// Which version of it.
-    pub version: Version,
-    /// The commit that made the version.
-    pub revision: Revision,
-    /// Where its value is.
-    pub place: Place,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) wanted: Wanted,
+    /// Older versions, once they are fetched. A value goes to the store instead, for all.
+    pub(crate) found: Arc<OnceLock<Vec<Record>>>,
 }
 
-/// Brings values that are elsewhere: the log and the snapshot, in a store that has them.
+/// What is to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The value of a version that is known.
+    Value { version: Version, place: Place },
+    /// Versions that are not known here.
+    Older(Older),
+}
+
+/// Which older versions of a key are wanted, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Older {
+    /// Only versions below this one.
+    pub below: Version,
+    /// It ends with the first version whose revision is at most this.
+    pub until: Option<Revision>,
+    /// It ends with the first version whose number is at most this.
+    pub down_to: Option<Version>,
+    /// It ends after so many.
+    pub limit: usize,
+}
+
+/// An older version that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldVersion {
+    /// Its number.
+    pub version: Version,
+    /// The commit that made it.
+    pub stamp: Stamp,
+    /// Its value; none for a delete.
+    pub value: Option<(Vec<u8>, ValueKind)>,
+}
+
+impl Fetch {
+    pub(crate) fn value(record: &Record, place: Place) -> Fetch {
+        let wanted = Wanted::Value { version: record.version(), place };
+        Fetch { key: record.key().into(), wanted, found: Arc::default() }
+    }
+
+    pub(crate) fn older(key: &[u8], older: Older) -> Fetch {
+        Fetch { key: key.into(), wanted: Wanted::Older(older), found: Arc::default() }
+    }
+
+    /// Keeps older versions that were fetched for whoever paused for them.
+    pub(crate) fn keep(&self, versions: Vec<OldVersion>) {
+        let record = |old: OldVersion| {
+            let datum = old.value.as_ref().map(|(bytes, kind)| Datum {
+                bytes,
+                kind: *kind,
+                expires_ms: None,
+            });
+            Record::restored(&self.key, old.version, old.stamp, datum)
+        };
+        // If somebody else has fetched them too, they are the same.
+        let _ = self.found.set(versions.into_iter().map(record).collect());
+    }
+}
+
+/// An operation's memory of the older versions that it has paused for.
+#[derive(Debug, Default)]
+pub(crate) struct Fetching(Option<Fetch>);
+
+impl Fetching {
+    /// The versions, if they have been fetched; else the pause to fetch them.
+    pub(crate) fn older(&mut self, key: &[u8], older: Older) -> Step<Vec<Record>> {
+        let is_meant = |fetch: &Fetch| *fetch.key == *key && fetch.wanted == Wanted::Older(older);
+        if let Some(fetch) = self.0.take().filter(is_meant)
+            && let Some(found) = fetch.found.get()
+        {
+            return Ok(found.clone());
+        }
+        let fetch = self.0.insert(Fetch::older(key, older));
+        Err(Pause::Fetch(Box::new(fetch.clone())))
+    }
+}
+
+/// Brings what is not in memory, in a store that has it elsewhere. Called from many threads.
 pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
-    /// The value's bytes.
+    /// The bytes of the value of a version.
     ///
     /// # Errors
     ///
     /// What kept it from being read; the operation that needs it fails with it, and changes
     /// nothing.
-    fn fetch(&self, fetch: &Fetch) -> Result<Vec<u8>, Error>;
+    fn value(&self, key: &[u8], version: Version, place: Place) -> Result<Vec<u8>, Error>;
+
+    /// Older versions of a key, newest first: those that are kept of what is wanted, without a gap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fetcher::value`].
+    fn older(&self, key: &[u8], older: Older) -> Result<Vec<OldVersion>, Error>;
 }
 
-/// A store all of whose values are in memory.
+/// A store that has everything in memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct NothingElsewhere;
 
 impl Fetcher for NothingElsewhere {
-    fn fetch(&self, fetch: &Fetch) -> Result<Vec<u8>, Error> {
-        Err(Error::Internal(format!("no value is elsewhere, yet {fetch:?} was asked for")))
+    fn value(&self, _key: &[u8], version: Version, place: Place) -> Result<Vec<u8>, Error> {
+        let fault = format!("no value is elsewhere, yet version {version} was sought at {place:?}");
+        Err(Error::Internal(fault))
+    }
+
+    fn older(&self, _key: &[u8], _older: Older) -> Result<Vec<OldVersion>, Error> {
+        Ok(Vec::new())
     }
 }

@@ -19,12 +19,7 @@ impl Value {
         debug_assert!(!record.is_tombstone());
         match record.place() {
             None => Ok(Value(record.clone())),
-            Some(place) => Err(Pause::Fetch(Box::new(Fetch {
-                key: record.key().into(),
-                version: record.version(),
-                revision: record.revision(),
-                place,
-            }))),
+            Some(place) => Err(Pause::Fetch(Box::new(Fetch::value(record, place)))),
         }
     }
 

@@ -12,6 +12,7 @@
 mod file;
 mod flags;
 mod refusal;
+mod storage;
 mod value;
 
 use std::ffi::OsString;
@@ -24,18 +25,24 @@ use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use kv_protocol::units::SizeText;
 
 use self::file::Entry;
-use self::flags::Flags;
+use self::flags::{Files, Flags};
 pub use self::refusal::{Origin, Refusal};
+pub use self::storage::{
+    Compression, DataDirectory, Durability, KeySource, Secret, SnapshotFormat, Storage,
+};
 pub use self::value::{Endpoint, History, LogFormat, LogLevel};
 use crate::limits;
+
+/// The variable that may hold the encryption key itself.
+const KEY_VARIABLE: &str = "KV_ENCRYPTION_KEY";
 
 /// Every setting, checked. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; never empty.
     pub listen: Vec<Endpoint>,
-    /// Whether the operator said that data need not be kept.
-    pub in_memory: bool,
+    /// Where the data is.
+    pub storage: Storage,
     /// Versions kept of each key.
     pub history: History,
     /// Parts of the store.
@@ -119,22 +126,32 @@ impl Config {
         let added = added_flags(&command, &given, around, &entries)?;
         let program = around.arguments.iter().take(1).cloned();
         let rest = around.arguments.iter().skip(1).cloned();
-        let all = program.chain(added).chain(rest);
-        let matches = command.try_get_matches_from(all).map_err(boxed)?;
+        let all = program.chain(added.iter().flat_map(Added::flags)).chain(rest);
+        let matches = command.clone().try_get_matches_from(all).map_err(boxed)?;
         let flags = Flags::from_arg_matches(&matches).map_err(boxed)?;
-        let mut config = Self::from_flags(flags, around.cores)?;
+        let sources = Sources { given: &given, added: &added };
+        let key = encryption_key(around)?;
+        let mut config = Self::from_flags(flags, around.cores, &sources, key)?;
         check_relations(&config)?;
-        let is_explicit = is_given(&matches, "max_connections");
+        let is_explicit = sources.of("max-connections") > Source::Default;
         fit_descriptors(&mut config, around.descriptors_max, is_explicit)?;
         warn_of_catches(&mut config);
         Ok(config)
     }
 
-    fn from_flags(flags: Flags, cores: usize) -> Result<Self, Refusal> {
-        let Flags { config: _, network, data, waiting, bounds, process } = flags;
+    fn from_flags(
+        flags: Flags,
+        cores: usize,
+        sources: &Sources<'_>,
+        key: Option<Secret>,
+    ) -> Result<Self, Refusal> {
+        let Flags { config: _, network, data, files, waiting, bounds, process } = flags;
         Ok(Self {
             listen: network.listen,
-            in_memory: data.in_memory,
+            storage: match data.in_memory {
+                true => in_memory(sources, key.as_ref())?,
+                false => Storage::Directory(directory(files, key)?),
+            },
             history: data.history,
             shards: data.shards,
             lock_timeout: waiting.lock_timeout.0,
@@ -159,13 +176,105 @@ impl Config {
     }
 }
 
+/// The key that stands in the environment itself. There is no such flag, because everybody on the
+/// machine can read a command line, and no such line of the file, because that is often shared.
+fn encryption_key(around: &Surroundings<'_>) -> Result<Option<Secret>, Refusal> {
+    let given = (around.variable)(KEY_VARIABLE).filter(|key| !key.is_empty());
+    let Some(key) = given else { return Ok(None) };
+    let text = key.into_string().map_err(|_| Refusal::Setting {
+        origin: Origin::Variable(KEY_VARIABLE.to_owned()),
+        name: "encryption-key".to_owned(),
+        reason: "expected UTF-8".to_owned(),
+    })?;
+    Ok(Some(Secret::new(text)))
+}
+
+/// Refuses what has no meaning without files, unless `--in-memory` comes from a stronger source:
+/// a flag may well overrule a file that describes another server.
+fn in_memory(sources: &Sources<'_>, key: Option<&Secret>) -> Result<Storage, Refusal> {
+    let source = sources.of("in-memory");
+    let named = flags::about_files().find(|name| sources.of(name) >= source);
+    let setting = match key {
+        _ if named.is_some() => named.map(|name| format!("--{name}")),
+        Some(_) if Source::Variable >= source => Some(KEY_VARIABLE.to_owned()),
+        _ => None,
+    };
+    setting.map_or(Ok(Storage::InMemory), |setting| {
+        Err(Refusal::Together(format!(
+            "{setting} has no meaning with --in-memory, which keeps no files: leave one of them out"
+        )))
+    })
+}
+
+fn directory(files: Files, key: Option<Secret>) -> Result<DataDirectory, Refusal> {
+    let key = match (files.encryption_key_file, key) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Together(format!(
+                "--encryption-key-file and {KEY_VARIABLE} both give the key: leave one of them out"
+            )));
+        }
+        (Some(path), None) => Some(KeySource::File(path)),
+        (None, key) => key.map(KeySource::Given),
+    };
+    Ok(DataDirectory {
+        path: files.data_dir,
+        durability: files.durability,
+        snapshot: files.snapshot,
+        compression: files.compression,
+        key,
+        checkpoint_interval: files.checkpoint_interval.0,
+        checkpoint_log_bytes: files.checkpoint_log.0,
+        log_bytes_max: files.max_log.0,
+        backup_dir: files.backup_dir,
+    })
+}
+
 fn boxed(error: clap::Error) -> Refusal {
     Refusal::Flags(Box::new(error))
 }
 
-/// Whether a setting was given rather than left at its default.
-fn is_given(matches: &ArgMatches, id: &str) -> bool {
-    matches.value_source(id) == Some(ValueSource::CommandLine)
+/// Where a setting's value comes from; a later one wins over an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Default,
+    File,
+    Variable,
+    Flag,
+}
+
+/// The values of a setting that was not given as a flag.
+struct Added {
+    name: String,
+    source: Source,
+    values: Vec<String>,
+}
+
+impl Added {
+    /// The same as flags.
+    fn flags(&self) -> impl Iterator<Item = OsString> {
+        self.values.iter().map(|value| OsString::from(format!("--{}={value}", self.name)))
+    }
+}
+
+/// Tells of each setting where its value comes from.
+struct Sources<'a> {
+    given: &'a ArgMatches,
+    added: &'a [Added],
+}
+
+impl Sources<'_> {
+    fn of(&self, name: &str) -> Source {
+        if is_given(self.given, name) {
+            return Source::Flag;
+        }
+        let added = self.added.iter().find(|added| added.name == name);
+        added.map_or(Source::Default, |added| added.source)
+    }
+}
+
+/// Whether a setting was given as a flag.
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(&name.replace('-', "_")) == Some(ValueSource::CommandLine)
 }
 
 fn bytes_in_memory(name: &str, size: SizeText) -> Result<usize, Refusal> {
@@ -205,19 +314,18 @@ fn file_entries(command: &Command, path: &Path) -> Result<Vec<Entry>, Refusal> {
     Ok(entries)
 }
 
-/// What the environment and the file say about settings that were not given as flags, as flags.
+/// What the environment and the file say about settings that were not given as flags.
 fn added_flags(
     command: &Command,
     given: &ArgMatches,
     around: &Surroundings<'_>,
     entries: &[Entry],
-) -> Result<Vec<OsString>, Refusal> {
+) -> Result<Vec<Added>, Refusal> {
     let mut added = Vec::new();
     for (name, _) in settings(command) {
         let variable = format!("KV_{}", name.replace('-', "_").to_ascii_uppercase());
         let from_variable = (around.variable)(&variable).filter(|value| !value.is_empty());
-        let mut values = Vec::new();
-        if let Some(value) = from_variable {
+        let (source, values) = if let Some(value) = from_variable {
             let refuse = |reason| Refusal::Setting {
                 origin: Origin::Variable(variable.clone()),
                 name: name.to_owned(),
@@ -225,12 +333,14 @@ fn added_flags(
             };
             let text = value.into_string().map_err(|_| refuse("expected UTF-8".to_owned()))?;
             check_value(command, name, &text).map_err(refuse)?;
-            values.push(text);
+            (Source::Variable, vec![text])
         } else if let Some(entry) = entries.iter().find(|entry| entry.name == name) {
-            values.clone_from(&entry.values);
-        }
-        if !is_given(given, &name.replace('-', "_")) {
-            added.extend(values.iter().map(|value| OsString::from(format!("--{name}={value}"))));
+            (Source::File, entry.values.clone())
+        } else {
+            continue;
+        };
+        if !is_given(given, name) {
+            added.push(Added { name: name.to_owned(), source, values });
         }
     }
     Ok(added)
@@ -288,6 +398,9 @@ fn check_relations(config: &Config) -> Result<(), Refusal> {
             SizeText(key + value)
         ));
     }
+    if let Storage::Directory(directory) = &config.storage {
+        check_files(directory, write_set)?;
+    }
     if config.session_transactions_max > config.transactions_max {
         return refuse(format!(
             "--max-session-transactions {} is more than --max-transactions {}: one session cannot \
@@ -298,6 +411,30 @@ fn check_relations(config: &Config) -> Result<(), Refusal> {
     if config.listen.len() > limits::LISTENERS_MAX {
         let (given, most) = (config.listen.len(), limits::LISTENERS_MAX);
         return refuse(format!("--listen is given {given} times: expected at most {most}"));
+    }
+    Ok(())
+}
+
+fn check_files(directory: &DataDirectory, write_set: u64) -> Result<(), Refusal> {
+    let log_bytes_min = limits::log_bytes_min(directory.checkpoint_log_bytes, write_set);
+    if directory.log_bytes_max < log_bytes_min {
+        return Err(Refusal::Together(format!(
+            "--max-log {} is too small for --checkpoint-log {} and --max-write-set {}: while so \
+             much is folded, as much again may be written, so at least {}",
+            SizeText(directory.log_bytes_max),
+            SizeText(directory.checkpoint_log_bytes),
+            SizeText(write_set),
+            SizeText(log_bytes_min)
+        )));
+    }
+    let within = directory.backup_dir.as_ref().filter(|dir| dir.starts_with(&directory.path));
+    if let Some(dir) = within {
+        return Err(Refusal::Together(format!(
+            "--backup-dir {} is within --data-dir {}: a backup must not be taken for the data, so \
+             expected another directory, best on another disk",
+            dir.display(),
+            directory.path.display()
+        )));
     }
     Ok(())
 }
@@ -333,11 +470,6 @@ fn fit_descriptors(
 
 /// Adds what is allowed but may not be what the operator thinks it is.
 fn warn_of_catches(config: &mut Config) {
-    if !config.in_memory {
-        let warning = "nothing is kept yet: all data is in memory and gone when the server stops; \
-                       --in-memory says that this is meant";
-        config.warnings.push(warning.to_owned());
-    }
     for endpoint in config.listen.iter().filter(|endpoint| endpoint.is_public()) {
         config.warnings.push(format!(
             "{endpoint} can be reached from other machines, and there are no passwords: whoever \

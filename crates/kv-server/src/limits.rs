@@ -28,6 +28,18 @@ pub const SHARDS_MAX: usize = engine::SHARDS_MAX;
 /// Versions kept for each key without `--history`.
 pub const HISTORY_DEFAULT: u32 = 10;
 
+/// Where the data is without `--data-dir`.
+pub const DATA_DIR_DEFAULT: &str = "./kv-data";
+/// How long a change stays in the log alone without `--checkpoint-interval`.
+pub const CHECKPOINT_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
+/// Bytes by which the log grows before it is folded, without `--checkpoint-log`: enough that a key
+/// which is written often is folded seldom, little enough that a restart reads it in a moment.
+pub const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 256 * MIB;
+/// Bytes in the log without `--max-log`.
+pub const LOG_BYTES_DEFAULT: u64 = GIB;
+/// Bytes in the log that may be configured; all of them are read by a restart after a crash.
+pub const LOG_BYTES_CEILING: u64 = 1024 * GIB;
+
 /// Worker threads at most; more than cores only add switching, this merely stops a typing error.
 pub const THREADS_MAX: usize = 1024;
 
@@ -123,6 +135,24 @@ pub const fn line_bytes_min(key_bytes_max: u64, value_bytes_max: u64) -> u64 {
     2 * (key_bytes_max + value_bytes_max) + LINE_BYTES_OVERHEAD
 }
 
+/// The least that the log must be allowed to hold, in bytes, given by how much it grows before it is
+/// folded and what one transaction may write.
+///
+/// Twice the larger of them: while so much is being folded, as much again may be written.
+pub const fn log_bytes_min(checkpoint_log_bytes: u64, write_set_bytes_max: u64) -> u64 {
+    let larger = if checkpoint_log_bytes > write_set_bytes_max {
+        checkpoint_log_bytes
+    } else {
+        write_set_bytes_max
+    };
+    2 * larger
+}
+
+const _: () = assert!(
+    LOG_BYTES_DEFAULT >= log_bytes_min(CHECKPOINT_LOG_BYTES_DEFAULT, WRITE_SET_BYTES_DEFAULT)
+);
+const _: () =
+    assert!(LOG_BYTES_CEILING >= log_bytes_min(LOG_BYTES_CEILING / 2, WRITE_SET_BYTES_CEILING));
 const _: () = assert!(LINE_BYTES_DEFAULT >= line_bytes_min(KEY_BYTES_DEFAULT, VALUE_BYTES_DEFAULT));
 const _: () = assert!(LINE_BYTES_CEILING >= line_bytes_min(KEY_BYTES_CEILING, VALUE_BYTES_CEILING));
 const _: () = assert!(WRITE_SET_BYTES_DEFAULT >= KEY_BYTES_DEFAULT + VALUE_BYTES_DEFAULT);

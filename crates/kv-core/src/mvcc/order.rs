@@ -3,7 +3,7 @@
 //! A commit goes through three steps:
 //!
 //! 1. [`CommitOrder::begin`], a short critical section, gives it the next revision and its time.
-//!    (A log takes its record's place here, so that log order is revision order.)
+//!    The log gives it its place here, so that log order is revision order.
 //! 2. Its records are installed in the shards, each under that shard's latch.
 //! 3. [`CommitOrder::installed`] marks its slot in a ring. *Visible* is the highest revision up to
 //!    which every slot is marked; whoever fills the gap moves it on past all that wait behind.
@@ -13,6 +13,9 @@
 //! slot marked   yes  yes  -    yes  -       visible = 42; when 43 is marked, visible = 44
 //! ```
 //!
+//! *Readable* is what a new reader without locks may see: all that is visible and durable. Only a
+//! session that depends on a newer revision itself reads that.
+//!
 //! So a read view never shows revision 44 without 43, though 44 was installed first. The scheme
 //! is that of the multi-producer ring of the LMAX Disruptor (Thompson et al., 2011).
 //!
@@ -21,25 +24,20 @@
 //! latch a commit waits until the ring is at most half full ([`CommitOrder::wait_for_room`]); as
 //! there are fewer threads than the other half has slots, the ring cannot overflow.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::durability::Stamp;
 use crate::limits::{COMMIT_TIME_MS_MAX, COMMITS_IN_FLIGHT_MAX, REVISION_MAX};
 use crate::types::Revision;
+use crate::watermark::Watermark;
 
 const RING_MASK: u64 = COMMITS_IN_FLIGHT_MAX as u64 - 1;
 /// Looks at the watermark before it gives its processor to whoever has to move it.
 const SPINS_BEFORE_YIELD: u32 = 64;
-
-/// What a commit is stamped with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp {
-    pub(crate) revision: Revision,
-    /// Milliseconds since the Unix epoch; never below an earlier commit's.
-    pub(crate) time_ms: u64,
-}
 
 #[derive(Debug, Default)]
 struct Last {
@@ -55,6 +53,8 @@ pub(crate) struct CommitOrder {
     given: AtomicU64,
     visible: AtomicU64,
     ring: Box<[AtomicU64]>,
+    /// The newest revision that the log has on disk; above all revisions if nobody waits for it.
+    durable: Arc<Watermark>,
 }
 
 /// Ends the process if a commit panics between its revision and its visibility: what it left
@@ -70,13 +70,23 @@ impl Drop for AbortOnPanic {
 }
 
 impl CommitOrder {
-    pub(crate) fn new() -> CommitOrder {
+    /// The order that goes on after the commit `last`.
+    pub(crate) fn after(last: Stamp, durable: Arc<Watermark>) -> CommitOrder {
+        let Stamp { revision, time_ms } = last;
         CommitOrder {
-            last: Mutex::default(),
-            given: AtomicU64::new(0),
-            visible: AtomicU64::new(0),
+            last: Mutex::new(Last { revision: revision.0, time_ms }),
+            given: AtomicU64::new(revision.0),
+            visible: AtomicU64::new(revision.0),
             ring: (0..COMMITS_IN_FLIGHT_MAX).map(|_| AtomicU64::new(0)).collect(),
+            durable,
         }
+    }
+
+    /// The order of a store that is empty and has no log.
+    #[cfg(test)]
+    pub(crate) fn new() -> CommitOrder {
+        let nothing = Stamp { revision: Revision(0), time_ms: 0 };
+        CommitOrder::after(nothing, Watermark::new(u64::MAX))
     }
 
     /// Returns when the ring has room for this thread's next commit. To be called before any
@@ -91,16 +101,22 @@ impl CommitOrder {
         }
     }
 
-    /// Gives a revision, has it installed and makes it visible. There must be room for it.
-    pub(crate) fn commit(&self, clock: &dyn Clock, install: impl FnOnce(Stamp)) -> Stamp {
+    /// Gives a revision, has it logged and installed, and makes it visible. There must be room for
+    /// it. What `append` does happens within the critical section, in the order of revisions.
+    pub(crate) fn commit(
+        &self,
+        clock: &dyn Clock,
+        append: impl FnOnce(Stamp),
+        install: impl FnOnce(Stamp),
+    ) -> Stamp {
         let _guard = AbortOnPanic;
-        let stamp = self.begin(clock);
+        let stamp = self.begin(clock, append);
         install(stamp);
         self.installed(stamp.revision);
         stamp
     }
 
-    fn begin(&self, clock: &dyn Clock) -> Stamp {
+    fn begin(&self, clock: &dyn Clock, append: impl FnOnce(Stamp)) -> Stamp {
         let wall_ms = clock.wall_ms().min(COMMIT_TIME_MS_MAX);
         let mut last = self.last.lock();
         last.revision += 1;
@@ -108,8 +124,10 @@ impl CommitOrder {
         let in_flight = last.revision - self.visible.load(Ordering::Relaxed);
         assert!(last.revision <= REVISION_MAX, "revisions are used up");
         assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "a commit did not wait for room");
+        let stamp = Stamp { revision: Revision(last.revision), time_ms: last.time_ms };
+        append(stamp);
         self.given.store(last.revision, Ordering::SeqCst);
-        Stamp { revision: Revision(last.revision), time_ms: last.time_ms }
+        stamp
     }
 
     fn installed(&self, revision: Revision) {
@@ -144,10 +162,14 @@ impl CommitOrder {
         Revision(self.visible.load(Ordering::SeqCst))
     }
 
-    /// The newest revision that a new read without locks may show. It is the visible one; with a
-    /// log it will be the newest durable one.
+    /// The newest revision that a new read without locks may show: visible and durable.
     pub(crate) fn readable(&self) -> Revision {
-        self.visible()
+        self.visible().min(Revision(self.durable.get()))
+    }
+
+    /// The newest durable revision, to be waited for.
+    pub(crate) fn durable(&self) -> &Arc<Watermark> {
+        &self.durable
     }
 
     /// Returns once `revision`, which some thread is installing or has installed, is visible.
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn a_gap_holds_back_what_is_behind_it() {
         let (order, clock) = (CommitOrder::new(), ManualClock::new(5));
-        let [a, b, c] = [(); 3].map(|()| order.begin(&clock).revision);
+        let [a, b, c] = [(); 3].map(|()| order.begin(&clock, |_| ()).revision);
         order.installed(b);
         assert_eq!(order.visible(), Revision(0));
         order.installed(a);
@@ -182,10 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_durable_is_not_readable() {
+        let (clock, durable) = (ManualClock::new(5), Watermark::new(7));
+        let order =
+            CommitOrder::after(Stamp { revision: Revision(7), time_ms: 9 }, Arc::clone(&durable));
+        let mut logged = Vec::new();
+        for _ in 0..2 {
+            order.commit(&clock, |stamp| logged.push((stamp.revision.0, stamp.time_ms)), |_| ());
+        }
+        assert_eq!(logged, [(8, 9), (9, 9)]);
+        assert_eq!((order.visible(), order.readable()), (Revision(9), Revision(7)));
+        durable.advance(8);
+        assert_eq!(order.readable(), Revision(8));
+        durable.advance(20);
+        assert_eq!(order.readable(), Revision(9));
+    }
+
+    #[test]
     fn commit_times_never_run_backwards() {
         let order = CommitOrder::new();
-        let late = order.commit(&ManualClock::new(1000), |_| ());
-        let early = order.commit(&ManualClock::new(10), |_| ());
+        let late = order.commit(&ManualClock::new(1000), |_| (), |_| ());
+        let early = order.commit(&ManualClock::new(10), |_| (), |_| ());
         assert!(late.revision < early.revision);
         assert_eq!(early.time_ms, 1000);
     }
@@ -198,7 +237,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        let stamp = order.commit(&clock, |_| ());
+                        let stamp = order.commit(&clock, |_| (), |_| ());
                         order.wait_visible(stamp.revision);
                     }
                 });

@@ -29,6 +29,11 @@ pub(crate) struct Horizon {
 }
 
 impl Horizon {
+    /// Of a store that nobody reads: only the newest versions are needed.
+    pub(crate) fn passed() -> Horizon {
+        Horizon { readable: Revision::NEWEST, oldest: Revision::NEWEST }
+    }
+
     /// Whether nobody can need a version that was superseded at `revision`, by the two bounds
     /// alone.
     pub(crate) fn has_passed(self, revision: Revision) -> bool {
@@ -110,7 +115,7 @@ mod tests {
     #[test]
     fn a_version_is_needed_while_a_view_lies_in_its_time() {
         let (order, clock, views) = (CommitOrder::new(), ManualClock::new(0), Views::new());
-        let commit = || order.commit(&clock, |_| ()).revision;
+        let commit = || order.commit(&clock, |_| (), |_| ()).revision;
         let first = commit();
         let view = views.open_newest(&order, Revision(0));
         assert_eq!(view, first);

@@ -17,6 +17,7 @@
 use smallvec::SmallVec;
 use triomphe::{Arc, ThinArc};
 
+use crate::durability::{Change, Datum, Stamp};
 use crate::limits::{COMMIT_TIME_MS_MAX, REVISION_MAX};
 use crate::types::{Revision, ValueKind, Version};
 
@@ -107,16 +108,28 @@ impl Place {
 impl Record {
     /// A value that is not committed yet: revision, version and time are stamped at commit.
     pub(crate) fn value(key: &[u8], value: &[u8], kind: ValueKind) -> Record {
-        let flags = match kind {
-            ValueKind::Text => 0,
-            ValueKind::Json => FLAG_JSON,
-        };
-        Record::build(key, value, Marks { flags, ..Marks::default() })
+        Record::build(key, value, Marks { flags: kind_flags(kind), ..Marks::default() })
     }
 
     /// A delete that is not committed yet.
     pub(crate) fn tombstone(key: &[u8]) -> Record {
         Record::build(key, &[], Marks { flags: FLAG_TOMBSTONE, ..Marks::default() })
+    }
+
+    /// A version that was committed earlier.
+    pub(crate) fn restored(
+        key: &[u8],
+        version: Version,
+        stamp: Stamp,
+        datum: Option<Datum<'_>>,
+    ) -> Record {
+        let flags = match datum {
+            None => FLAG_TOMBSTONE,
+            Some(datum) => kind_flags(datum.kind),
+        };
+        let Stamp { revision: Revision(revision), time_ms } = stamp;
+        let marks = Marks { revision, time_ms, version: version.0, flags };
+        Record::build(key, datum.map_or(&[], |datum| datum.bytes), marks)
     }
 
     fn build(key: &[u8], rest: &[u8], marks: Marks) -> Record {
@@ -236,9 +249,28 @@ impl Record {
         self.header().time_flags_version >> (FLAG_BITS + VERSION_BITS)
     }
 
+    /// Bytes of its key and value.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.key_len() + self.rest().len()
+    }
+
+    /// What a log keeps of it, with the version that it gets. Only for a record that is not
+    /// elsewhere.
+    pub(crate) fn change(&self, version: Version) -> Change<'_> {
+        let datum = Datum { bytes: self.value_bytes(), kind: self.kind(), expires_ms: None };
+        Change { key: self.key(), version, datum: (!self.is_tombstone()).then_some(datum) }
+    }
+
     /// Bytes of memory that it holds, without the allocator's own.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Header>() + 2 * size_of::<usize>() + self.bytes().len()
+    }
+}
+
+fn kind_flags(kind: ValueKind) -> u64 {
+    match kind {
+        ValueKind::Text => 0,
+        ValueKind::Json => FLAG_JSON,
     }
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::record::Record;
-use super::shard::{Seen, Shards};
+use super::shard::{Gone, Seen, Shards};
 use crate::key::Key;
 use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::types::{Interval, Revision, ShardIndex};
@@ -19,15 +19,15 @@ const RUN_ROWS_MAX: usize = KEYS_PER_LATCH_MAX;
 #[derive(Debug, Clone)]
 pub(crate) enum Hit {
     Record(Record),
-    /// A key whose version at this view has been dropped.
-    Pruned(Key),
+    /// A key whose version at this view is not in memory.
+    Gone(Key, Gone),
 }
 
 impl Hit {
     pub(crate) fn key(&self) -> &[u8] {
         match self {
             Hit::Record(record) => record.key(),
-            Hit::Pruned(key) => key,
+            Hit::Gone(key, _) => key,
         }
     }
 }
@@ -119,10 +119,11 @@ impl Run {
     ) {
         let hits = &mut self.hits;
         self.next_from = shards.read(shard).scan(from, to, revision, |seen, key| {
-            hits.push_back(match seen {
-                Seen::Record(record) => Hit::Record(record.clone()),
-                Seen::Pruned | Seen::Nothing => Hit::Pruned(Key::from(key)),
-            });
+            match seen {
+                Seen::Record(record) => hits.push_back(Hit::Record(record.clone())),
+                Seen::Gone(gone) => hits.push_back(Hit::Gone(Key::from(key), gone)),
+                Seen::Nothing => debug_assert!(false, "a scan passes over what is not there"),
+            }
             hits.len() < rows_max
         });
     }

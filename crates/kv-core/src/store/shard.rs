@@ -71,8 +71,17 @@ pub(crate) enum Seen<'a> {
     Record(&'a Record),
     /// The key did not exist then.
     Nothing,
-    /// What the view would show has been dropped.
-    Pruned,
+    /// What the view would show is not in memory.
+    Gone(Gone),
+}
+
+/// A version that is not in memory: it was dropped, or never loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// It is older than this one, which is in memory.
+    pub(crate) below: Version,
+    /// The key's newest version.
+    pub(crate) newest: Version,
 }
 
 /// How many versions to keep, and what may still be read.
@@ -150,11 +159,16 @@ impl ShardState {
         let older = self.older_of(slot);
         let known =
             older.map_or(0, |older| older.partition_point(|old| old.record.revision() <= revision));
-        if let Some(old) = known.checked_sub(1).and_then(|at| older?.get(at)) {
-            return if revision < old.at { Seen::Record(&old.record) } else { Seen::Pruned };
+        if let Some(old) = known.checked_sub(1).and_then(|at| older?.get(at))
+            && revision < old.at
+        {
+            return Seen::Record(&old.record);
         }
-        let oldest = older.and_then(VecDeque::front).map_or(&slot.newest, |old| &old.record);
-        if oldest.version() == Version(1) { Seen::Nothing } else { Seen::Pruned }
+        let next = older.and_then(|older| older.get(known)).map(|old| &old.record);
+        match next.unwrap_or(&slot.newest).version() {
+            Version(1) => Seen::Nothing,
+            below => Seen::Gone(Gone { below, newest: slot.newest.version() }),
+        }
     }
 
     /// The version with this number, if it is kept and was there at `revision`.
@@ -181,8 +195,16 @@ impl ShardState {
         match found {
             Some(record) if record.revision() <= revision => Seen::Record(record),
             Some(_) => Seen::Nothing,
-            None => Seen::Pruned,
+            None => Seen::Gone(self.oldest_of(slot, version)),
         }
+    }
+
+    /// What is known of a version of the slot that is not in memory.
+    fn oldest_of(&self, slot: &Slot, version: Version) -> Gone {
+        let newest = slot.newest.version();
+        let older = self.older_of(slot).into_iter().flatten();
+        let next = older.map(|old| old.record.version()).find(|&known| known > version);
+        Gone { below: next.unwrap_or(newest), newest }
     }
 
     /// The versions of a key that were there at `revision`, newest first.
@@ -315,7 +337,7 @@ impl ShardState {
             let skip = match &seen {
                 Seen::Record(record) => record.is_tombstone(),
                 Seen::Nothing => true,
-                Seen::Pruned => false,
+                Seen::Gone(_) => false,
             };
             if !skip && !each(seen, key) {
                 return Some(Interval::all().after(key).from);

@@ -7,32 +7,85 @@
 use super::tree::{GivenBack, Touched, Tree};
 use super::write::{Current, Write, Written, next_version};
 use crate::db::Shared;
+use crate::durability::{CommitSize, Payload, Reservation, Stamp};
 use crate::error::AbortReason;
 use crate::key::Key;
 use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::lock::table::Wake;
-use crate::mvcc::order::Stamp;
 use crate::step::Step;
 use crate::store::record::Record;
 use crate::store::shard::{Retention, Seen, ShardState};
-use crate::types::{Revision, TreeId};
+use crate::types::{Revision, TreeId, Version};
 use crate::value::Value;
 
 impl Shared {
-    /// Commits a tree that is down to its root. `None` if it changes nothing.
-    pub(crate) fn commit(&self, tree: &mut Tree) -> Option<Revision> {
+    /// Commits a tree with all its scopes. `None` if it changes nothing. If it cannot be committed
+    /// now, the tree is as it was.
+    pub(crate) fn commit(&self, tree: &mut Tree) -> Step<Option<Revision>> {
         self.order.wait_for_room();
         let touched = in_shard_order(tree);
+        let prepared = match self.prepare(&touched) {
+            Ok(prepared) => prepared,
+            Err(pause) => {
+                tree.touched = touched.into_iter().collect();
+                return Err(pause);
+            }
+        };
         let mut wake = Wake::default();
-        let revision = if self.changes_something(&touched) {
-            let install = |stamp| self.end(tree.id, touched, Some(stamp), &mut wake);
-            Some(self.order.commit(self.clock(), install).revision)
-        } else {
-            self.end(tree.id, touched, None, &mut wake);
-            None
+        let revision = match prepared {
+            Some(prepared) => {
+                let append = |stamp| prepared.append(stamp);
+                let install = |stamp| self.end(tree.id, touched, Some(stamp), &mut wake);
+                let stamp = self.order.commit(self.clock(), append, install);
+                self.log_appended();
+                Some(stamp.revision)
+            }
+            None => {
+                self.end(tree.id, touched, None, &mut wake);
+                None
+            }
         };
         self.leave(tree, wake);
-        revision
+        Ok(revision)
+    }
+
+    /// Decides what a commit of these makes, encodes it and reserves its place in the log. `None`
+    /// if it makes nothing: deletes of what is not there do not.
+    fn prepare(&self, touched: &[(Key, Touched)]) -> Step<Option<Prepared<'_>>> {
+        let Some(log) = self.log() else {
+            return Ok(self.changes_something(touched).then(Prepared::default));
+        };
+        let planned = self.plan(touched);
+        if planned.is_empty() {
+            return Ok(None);
+        }
+        let mut size = CommitSize::default();
+        planned.iter().for_each(|(record, _)| size.add(record.data_bytes()));
+        let reservation = Reservation::new(log, size)?;
+        let mut payload = Payload::new();
+        let mut changes = planned.iter().map(|&(record, version)| record.change(version));
+        log.encode(&mut changes, &mut payload);
+        Ok(Some(Prepared { payload, reservation: Some(reservation) }))
+    }
+
+    /// The records that a commit of these installs, with the versions that they get. All of them
+    /// are locked, so what is decided here holds until they are installed.
+    fn plan<'t>(&self, touched: &'t [(Key, Touched)]) -> Vec<(&'t Record, Version)> {
+        let mut planned = Vec::with_capacity(touched.len());
+        for of_shard in touched.chunk_by(|(_, one), (_, other)| one.shard == other.shard) {
+            let Some((_, Touched { shard, .. })) = of_shard.first() else { continue };
+            for some in of_shard.chunks(KEYS_PER_LATCH_MAX) {
+                let state = self.shards.read(*shard);
+                for (key, held) in some {
+                    let Some(write) = &held.write else { continue };
+                    let newest = state.newest(held.hash, key);
+                    if makes_version(&write.record, newest) {
+                        planned.push((&write.record, next_version(newest)));
+                    }
+                }
+            }
+        }
+        planned
     }
 
     /// Ends a tree without a trace but for `aborted`: its writes are gone, its locks released.
@@ -63,7 +116,7 @@ impl Shared {
         touched.iter().any(|(key, held)| match &held.write {
             None => false,
             Some(write) if !write.record.is_tombstone() => true,
-            Some(_) => self.newest(key).is_some_and(|newest| !newest.is_tombstone()),
+            Some(write) => makes_version(&write.record, self.newest(key).as_ref()),
         })
     }
 
@@ -93,8 +146,7 @@ impl Shared {
     fn install(&self, state: &mut ShardState, hash: u64, mut record: Record, stamp: Stamp) {
         let slot = state.find(hash, record.key());
         let newest = slot.map(|slot| state.newest_in(slot));
-        let is_there = newest.is_some_and(|newest| !newest.is_tombstone());
-        if record.is_tombstone() && !is_there {
+        if !makes_version(&record, newest) {
             return;
         }
         record.stamp(stamp.revision, next_version(newest), stamp.time_ms);
@@ -145,7 +197,7 @@ impl Shared {
         match state.seen_at(hash, key, revision) {
             Seen::Record(record) if !record.is_tombstone() => show(record).map(Some),
             Seen::Record(_) | Seen::Nothing => Ok(None),
-            Seen::Pruned => {
+            Seen::Gone(_) => {
                 debug_assert!(false, "the newest readable version is never dropped");
                 Ok(None)
             }
@@ -165,6 +217,9 @@ impl Shared {
         committed: &mut Revision,
     ) -> Step<Option<Written>> {
         self.order.wait_for_room();
+        let size = CommitSize { changes: 1, bytes: write.data_bytes_max(key) };
+        let reservation = self.log().map(|log| Reservation::new(log, size)).transpose()?;
+        let mut prepared = Prepared { payload: Payload::new(), reservation };
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
         if !state.locks.is_free(hash, key) {
@@ -178,16 +233,43 @@ impl Shared {
         let version = next_version(newest);
         let (written, record) = write.decide(key, Current::new(None, newest))?;
         let Some(mut record) = record else { return Ok(Some(written)) };
+        if let Some(log) = self.log() {
+            log.encode(&mut std::iter::once(record.change(version)), &mut prepared.payload);
+        }
         let mut installed = 0;
-        let stamp = self.order.commit(self.clock(), |stamp| {
+        let append = |stamp| prepared.append(stamp);
+        let stamp = self.order.commit(self.clock(), append, |stamp| {
             record.stamp(stamp.revision, version, stamp.time_ms);
             installed = state.install(hash, slot, record, &self.shards.placement);
         });
         state.trim(installed, self.retention());
+        drop(state);
+        self.log_appended();
         *committed = stamp.revision;
         *depends_on = stamp.revision.max(*depends_on);
         Ok(Some(written))
     }
+}
+
+/// A commit that has its changes encoded and its place in the log reserved; without a log, nothing.
+#[derive(Debug, Default)]
+struct Prepared<'a> {
+    payload: Payload,
+    reservation: Option<Reservation<'a>>,
+}
+
+impl Prepared<'_> {
+    /// Gives the commit its place in the log, within the critical section.
+    fn append(mut self, stamp: Stamp) {
+        if let Some(reservation) = self.reservation {
+            reservation.append(stamp, &mut self.payload);
+        }
+    }
+}
+
+/// Whether a write makes a version: all do but deletes of what is not there.
+fn makes_version(record: &Record, newest: Option<&Record>) -> bool {
+    !record.is_tombstone() || newest.is_some_and(|newest| !newest.is_tombstone())
 }
 
 /// Takes the tree's keys, those of one shard side by side, so that each latch is taken once.

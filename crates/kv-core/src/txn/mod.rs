@@ -37,8 +37,8 @@
 //! # Where things are
 //!
 //! [`write`] decides what a write command does, given a key's state; [`tree`] keeps the books of a
-//! transaction and its nested ones; [`work`] reads and writes within one, taking locks; [`commit`]
-//! ends them, and does single commands; [`session`] is what a client has open; [`scan`] reads in
+//! transaction and its nested ones; [`past`] finds versions that are no longer the newest; [`work`]
+//! reads and writes within one, taking locks; [`commit`] ends them, and does single commands; [`session`] is what a client has open; [`scan`] reads in
 //! key order.
 //!
 //! # Invariants
@@ -52,6 +52,8 @@
 pub(crate) mod write;
 
 pub(crate) mod tree;
+
+pub(crate) mod past;
 
 pub(crate) mod work;
 

@@ -6,12 +6,11 @@ use std::vec::IntoIter;
 
 use super::tree::Tree;
 use crate::db::Shared;
-use crate::error::Error;
 use crate::key::Key;
-use crate::step::Step;
+use crate::step::{Fetching, Step};
 use crate::store::record::Record;
 use crate::store::scan::{Hit, Merge};
-use crate::store::shard::Shards;
+use crate::store::shard::{Gone, Shards};
 use crate::types::{Interval, Revision, TxnId};
 use crate::value::Value;
 
@@ -133,10 +132,13 @@ pub struct Scan {
     layers: Layers,
     /// A row that was taken but waits for its value to be fetched.
     held_back: Option<Row>,
+    /// A key that was come upon, whose version is to be fetched.
+    gone: Option<(Key, Gone)>,
+    fetching: Fetching,
     remaining: Option<u64>,
     shows_deletes: bool,
     /// A scan reads one state to its end, even if its transaction has ended.
-    _view: OpenView,
+    view: OpenView,
 }
 
 impl Scan {
@@ -152,9 +154,11 @@ impl Scan {
             shared: Arc::clone(shared),
             layers: Layers::new(merge, overlay),
             held_back: None,
+            gone: None,
+            fetching: Fetching::default(),
             remaining: *limit,
             shows_deletes: false,
-            _view: view,
+            view,
         }
     }
 
@@ -201,24 +205,33 @@ impl Scan {
     }
 
     /// A row that was held back, with the value that may have been supplied meanwhile.
-    fn looked_up_again(&self, row: Row) -> Result<Row, Error> {
-        let found = self.shared.version(row.key(), row.record.version(), Revision::NEWEST)?;
+    fn looked_up_again(&mut self, row: Row) -> Step<Row> {
+        let version = row.record.version();
+        let found =
+            self.shared.version(row.key(), version, Revision::NEWEST, &mut self.fetching)?;
         Ok(Row { record: found.unwrap_or(row.record), txn: row.txn })
     }
 
-    fn next_without_value(&mut self) -> Result<Option<Row>, Error> {
+    fn next_without_value(&mut self) -> Step<Option<Row>> {
         if self.remaining == Some(0) {
             return Ok(None);
         }
         let row = loop {
+            if let Some((key, gone)) = &self.gone {
+                let revision = self.view.revision;
+                let record = self.shared.gone_at(key, revision, *gone, &mut self.fetching)?;
+                self.gone = None;
+                match record.filter(|record| !record.is_tombstone()) {
+                    Some(record) => break Row { record, txn: None },
+                    None => continue,
+                }
+            }
             match self.layers.next(&self.shared.shards) {
                 None => return Ok(None),
                 Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
                 Some(Layer::Own(own)) => break Row { record: own.record, txn: Some(own.txn) },
                 Some(Layer::Committed(Hit::Record(record))) => break Row { record, txn: None },
-                Some(Layer::Committed(Hit::Pruned(key))) => {
-                    return Err(Error::Pruned((*key).into()));
-                }
+                Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, gone)),
             }
         };
         if let Some(remaining) = &mut self.remaining {

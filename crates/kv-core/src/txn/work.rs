@@ -15,10 +15,9 @@ use crate::lock::table::Holder;
 use crate::lock::wait::{LockWait, Outcome};
 use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
-use crate::step::{Pause, Step};
+use crate::step::{Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::store::scan::Merge;
-use crate::store::shard::Seen;
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
 
 /// A request of the session that is in the queue, or was granted since.
@@ -41,6 +40,7 @@ pub(crate) struct Work<'a> {
     pub(crate) depends_on: &'a mut Revision,
     /// Whether other trees of the session may hold locks.
     pub(crate) has_other_trees: bool,
+    pub(crate) fetching: &'a mut Fetching,
 }
 
 impl Work<'_> {
@@ -57,7 +57,7 @@ impl Work<'_> {
             return Ok(Some(own.clone()).filter(|record| !record.is_tombstone()));
         }
         let found = match self.view() {
-            Some(revision) if !for_update => self.shared.seen_at(key, revision)?,
+            Some(revision) if !for_update => self.shared.seen_at(key, revision, self.fetching)?,
             _ => {
                 self.lock_key(key, Mode::Shared)?;
                 self.tree.note_shown(key);
@@ -287,17 +287,6 @@ impl Work<'_> {
 }
 
 impl Shared {
-    /// What a view sees under a key. The version it would show may have been dropped.
-    pub(crate) fn seen_at(&self, key: &[u8], revision: Revision) -> Result<Option<Record>, Error> {
-        let hash = self.shards.placement.hash(key);
-        let shard = self.shards.read(self.shards.placement.shard(hash));
-        match shard.seen_at(hash, key, revision) {
-            Seen::Record(record) => Ok(Some(record.clone())),
-            Seen::Nothing => Ok(None),
-            Seen::Pruned => Err(Error::Pruned(key.into())),
-        }
-    }
-
     /// The newest committed version of a key, which may be a delete.
     pub(crate) fn newest(&self, key: &[u8]) -> Option<Record> {
         let hash = self.shards.placement.hash(key);

@@ -6,6 +6,9 @@ use crate::store::record::Record;
 use crate::types::{Condition, ValueKind, Version};
 use crate::value::Value;
 
+/// Bytes of the longest 64-bit integer, its sign included.
+const INTEGER_DIGITS_MAX: usize = 20;
+
 /// A write command, ready to be decided.
 #[derive(Debug)]
 pub(crate) enum Write {
@@ -59,6 +62,15 @@ impl Write {
     /// Whether the answer depends on the key's state. A plain PUT's does not.
     pub(crate) fn shows_state(&self) -> bool {
         !matches!(self, Write::Put { condition: None, .. })
+    }
+
+    /// Bytes of key and value that it writes at most.
+    pub(crate) fn data_bytes_max(&self, key: &[u8]) -> usize {
+        match self {
+            Write::Put { record, .. } => record.as_ref().map_or(key.len(), Record::data_bytes),
+            Write::Delete { .. } => key.len(),
+            Write::Add { .. } => key.len() + INTEGER_DIGITS_MAX,
+        }
     }
 
     /// The answer, and the record to write, if any.

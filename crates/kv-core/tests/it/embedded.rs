@@ -137,7 +137,7 @@ fn a_nested_closure_that_never_ends_well_is_rolled_back() {
         let poll = nested.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll.is_pending());
     }
-    txn.commit().unwrap();
+    block_on(txn.commit()).unwrap();
     assert_eq!(db.get("outer").unwrap().as_deref(), Some(&b"2"[..]));
     assert!(db.get("inner").unwrap().is_none());
     db.check_idle().unwrap();
@@ -156,7 +156,7 @@ fn an_operation_that_was_given_up_leaves_no_wait_behind() {
     assert_eq!(block_on(txn.get("b")), Ok(None));
     assert_eq!(db.stats().lock_waits, 0);
     drop(holder);
-    txn.commit().unwrap();
+    block_on(txn.commit()).unwrap();
     db.check_idle().unwrap();
 }
 
@@ -258,7 +258,7 @@ fn a_wait_ends_when_its_time_is_up() {
     assert!(matches!(awaited, Error::LockTimeout { .. }), "{awaited}");
     // The transaction goes on.
     block_on(txn.put(b"other", b"3")).unwrap();
-    txn.commit().unwrap();
+    block_on(txn.commit()).unwrap();
     holder.rollback();
     assert!(db.get(b"k").unwrap().is_none());
     db.check_idle().unwrap();

@@ -6,9 +6,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args as _, Parser};
 use kv_protocol::units::{DurationText, SizeText};
 
+use super::storage::{Compression, Durability, SnapshotFormat};
 use super::value::{Endpoint, History, LogFormat, LogLevel};
 use super::value::{command_name, duration, positive_duration, size, whole};
 use crate::limits;
@@ -25,19 +26,22 @@ not set. Sizes read 64kb, 512mb, 2gb (1kb is 1024 bytes), durations 250ms, 5s, 1
 /// What stands after the flags in `--help`.
 const EXAMPLES: &str = "\
 Examples:
+  kv-server
+      Serve on 127.0.0.1:7878 with the data in ./kv-data; then talk to it: nc 127.0.0.1 7878
   kv-server --in-memory
-      Serve on 127.0.0.1:7878; then talk to it: nc 127.0.0.1 7878
+      The same without any files: the data is gone when the server stops
   kv-server --in-memory --listen 127.0.0.1:0
       Serve on any free port, and print which
-  kv-server --in-memory --listen 127.0.0.1:7878 --listen unix:/run/kv/kv.sock
+  kv-server --data-dir /srv/kv --listen 127.0.0.1:7878 --listen unix:/run/kv/kv.sock
       Serve on a port and on a socket file
   kv-server --config /etc/kv.toml --log-level debug
       Take the settings from a file, but for one
-  KV_LOCK_TIMEOUT=250ms kv-server --in-memory
+  KV_LOCK_TIMEOUT=250ms kv-server
       Give up sooner when a key is held by another transaction
 
 Signals: SIGTERM or SIGINT drains and stops, a second one stops at once; SIGHUP changes nothing.
-Exit codes: 0 after a drain, 1 for a fault, 2 for wrong usage.";
+Exit codes: 0 after a drain, 1 for a fault, 2 for wrong usage, 3 when the data directory is refused
+(in use, damaged, another key, a later version).";
 
 /// The command line, with every setting at its default where it says nothing.
 #[derive(Debug, Parser)]
@@ -54,6 +58,8 @@ pub(super) struct Flags {
     pub(super) network: Network,
     #[command(flatten)]
     pub(super) data: Data,
+    #[command(flatten)]
+    pub(super) files: Files,
     #[command(flatten)]
     pub(super) waiting: Waiting,
     #[command(flatten)]
@@ -94,10 +100,10 @@ pub(super) struct Network {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct Data {
-    /// Keep all data in memory only
+    /// Keep all data in memory only, and no files at all
     ///
-    /// Today this is the only way there is: data is gone when the server stops. Say it, and the
-    /// warning at the start goes away.
+    /// The data is gone when the server stops, however it stops. For caches and for trying things
+    /// out. The settings about files have no meaning then: giving one of them as well is refused.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_value_t = false, default_missing_value = "true")]
     pub(super) in_memory: bool,
@@ -116,6 +122,89 @@ pub(super) struct Data {
     #[arg(long, value_name = "N", value_parser = whole::<1, { limits::SHARDS_MAX }>)]
     #[arg(default_value_t = limits::SHARDS_DEFAULT)]
     pub(super) shards: usize,
+}
+
+/// The names of the settings that are about files.
+pub(super) fn about_files() -> impl Iterator<Item = String> {
+    let command = Files::augment_args(clap::Command::new(""));
+    let names: Vec<String> =
+        command.get_arguments().filter_map(|flag| flag.get_long()).map(str::to_owned).collect();
+    names.into_iter()
+}
+
+/// What is about files, and so means nothing with `--in-memory`.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Files")]
+pub(super) struct Files {
+    /// Where the data is
+    ///
+    /// Created if it does not exist, readable by its owner only. One server at a time uses it.
+    /// Change it to say where the disk is that the data belongs on.
+    #[arg(long, value_name = "DIR", default_value = limits::DATA_DIR_DEFAULT)]
+    pub(super) data_dir: PathBuf,
+
+    /// What the reply to a commit waits for
+    ///
+    /// fsync waits until it is on disk, and loses nothing. interval does not wait and brings all to
+    /// disk each second: a crash of the machine takes back what was acknowledged in the last one or
+    /// two. none leaves it to the operating system, which may take half a minute. Change it when
+    /// losing that much is worth the time saved.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Durability::Fsync)]
+    pub(super) durability: Durability,
+
+    /// What the log is folded into
+    ///
+    /// sqlite is a database that other programs can read while the server runs. json is one text
+    /// file that is written anew each time: for small data that people read. It is chosen when the
+    /// directory is created; another choice later is refused.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = SnapshotFormat::Sqlite)]
+    pub(super) snapshot: SnapshotFormat,
+
+    /// How long a change stays in the log alone
+    ///
+    /// Then it is folded into the snapshot, if anything has changed. Raise it when keys change
+    /// often and the disk is busy; lower it when other programs read the snapshot.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(default_value_t = DurationText(limits::CHECKPOINT_INTERVAL_DEFAULT))]
+    pub(super) checkpoint_interval: DurationText,
+
+    /// By how much the log grows before it is folded
+    ///
+    /// Whichever of this and --checkpoint-interval comes first. Lower it for quicker restarts after
+    /// a crash.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::LOG_BYTES_CEILING / 2 }>)]
+    #[arg(default_value_t = SizeText(limits::CHECKPOINT_LOG_BYTES_DEFAULT))]
+    pub(super) checkpoint_log: SizeText,
+
+    /// Bytes in the log, at most
+    ///
+    /// Writers are slowed down before it grows past this. At least twice --checkpoint-log and twice
+    /// --max-write-set. Raise it when writes come in long bursts and there is room on the disk.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::LOG_BYTES_CEILING }>)]
+    #[arg(default_value_t = SizeText(limits::LOG_BYTES_DEFAULT))]
+    pub(super) max_log: SizeText,
+
+    /// Where BACKUP writes its files [default: nowhere, BACKUP is refused]
+    ///
+    /// It must exist, and must not be within --data-dir. Give it to let clients ask for backups.
+    #[arg(long, value_name = "DIR")]
+    pub(super) backup_dir: Option<PathBuf>,
+
+    /// A file with the key that the data is encrypted with [default: none, it is not]
+    ///
+    /// KV_ENCRYPTION_KEY may hold the key itself instead. It is chosen when the directory is
+    /// created; without the same key it cannot be opened again. Give one when others can reach the
+    /// disk or its backups.
+    #[arg(long, value_name = "FILE")]
+    pub(super) encryption_key_file: Option<PathBuf>,
+
+    /// How values are packed on disk
+    ///
+    /// lz4 is quick, zstd packs more tightly. A packed value is not readable in the snapshot for
+    /// other programs. Change it when the values are text and the disk is small or slow; what is
+    /// there already stays as it is.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Compression::None)]
+    pub(super) compression: Compression,
 }
 
 /// The default of `--history` in the type that the engine wants.

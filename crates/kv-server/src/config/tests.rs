@@ -64,7 +64,15 @@ fn write_file(text: &str) -> PathBuf {
 fn the_defaults_are_the_documented_ones() {
     let config = NOTHING.config();
     assert_eq!(config.listen, ["127.0.0.1:7878".parse().unwrap()]);
-    assert!(!config.in_memory);
+    let Storage::Directory(directory) = &config.storage else { panic!("{:?}", config.storage) };
+    assert_eq!(directory.path, Path::new("./kv-data"));
+    assert_eq!(directory.durability, Durability::Fsync);
+    assert_eq!(directory.snapshot, SnapshotFormat::Sqlite);
+    assert_eq!(directory.compression, Compression::None);
+    assert_eq!(directory.checkpoint_interval, Duration::from_secs(5));
+    assert_eq!(directory.checkpoint_log_bytes, 256 << 20);
+    assert_eq!(directory.log_bytes_max, 1 << 30);
+    assert_eq!((&directory.backup_dir, &directory.key), (&None, &None));
     assert_eq!(config.history.to_string(), "10");
     assert_eq!((config.shards, config.threads), (16, 6));
     assert_eq!(config.lock_timeout, Duration::from_secs(5));
@@ -110,12 +118,95 @@ fn lists_replace_each_other_rather_than_add_up() {
 
 #[test]
 fn a_switch_can_be_switched_back() {
-    let on = NOTHING;
-    assert!(Given { flags: &["--in-memory"], ..on }.config().in_memory);
+    let is_in_memory = |given: Given<'_>| given.config().storage == Storage::InMemory;
+    assert!(is_in_memory(Given { flags: &["--in-memory"], ..NOTHING }));
     let file = Some("in-memory = true");
-    assert!(Given { file, ..on }.config().in_memory);
-    assert!(!Given { file, flags: &["--in-memory=false"], ..on }.config().in_memory);
-    assert!(!Given { file, variables: &[("KV_IN_MEMORY", "false")], ..on }.config().in_memory);
+    assert!(is_in_memory(Given { file, ..NOTHING }));
+    assert!(!is_in_memory(Given { file, flags: &["--in-memory=false"], ..NOTHING }));
+    assert!(!is_in_memory(Given { file, variables: &[("KV_IN_MEMORY", "false")], ..NOTHING }));
+}
+
+#[test]
+fn files_are_set_up_as_the_settings_say() {
+    let flags = &["--data-dir=/srv/kv", "--durability=interval", "--backup-dir=/srv/backups"];
+    let variables = &[("KV_SNAPSHOT", "json"), ("KV_ENCRYPTION_KEY_FILE", "/etc/kv.key")];
+    let file = Some(
+        "compression = \"zstd\"\ncheckpoint-interval = \"1m\"\ncheckpoint-log = \"1mb\"\n\
+         max-log = \"512mb\"",
+    );
+    let config = Given { flags, variables, file, ..NOTHING }.config();
+    let directory = DataDirectory {
+        path: "/srv/kv".into(),
+        durability: Durability::Interval,
+        snapshot: SnapshotFormat::Json,
+        compression: Compression::Zstd,
+        key: Some(KeySource::File("/etc/kv.key".into())),
+        checkpoint_interval: Duration::from_secs(60),
+        checkpoint_log_bytes: 1 << 20,
+        log_bytes_max: 512 << 20,
+        backup_dir: Some("/srv/backups".into()),
+    };
+    assert_eq!(config.storage, Storage::Directory(directory));
+}
+
+#[test]
+fn settings_of_files_contradict_in_memory() {
+    for (name, value) in [
+        ("data-dir", "/srv/kv"),
+        ("durability", "none"),
+        ("snapshot", "json"),
+        ("checkpoint-interval", "1s"),
+        ("checkpoint-log", "1mb"),
+        ("max-log", "2gb"),
+        ("backup-dir", "/srv/backups"),
+        ("encryption-key-file", "/etc/kv.key"),
+        ("compression", "lz4"),
+    ] {
+        assert!(flags::about_files().any(|known| known == name), "{name}");
+        let flag = format!("--{name}={value}");
+        let variable = format!("KV_{}", name.replace('-', "_").to_uppercase());
+        let variables = [(variable.as_str(), value), ("KV_IN_MEMORY", "true")];
+        let file = format!("in-memory = true\n{name} = \"{value}\"");
+        for contradiction in [
+            Given { flags: &["--in-memory", &flag], ..NOTHING },
+            Given { flags: &[&flag], file: Some("in-memory = true"), ..NOTHING },
+            Given { variables: &variables, ..NOTHING },
+            Given { variables: &variables[..1], file: Some("in-memory = true"), ..NOTHING },
+            Given { file: Some(&file), ..NOTHING },
+        ] {
+            let refusal = contradiction.refusal();
+            let start = format!("--{name} has no meaning with --in-memory, which keeps no files");
+            assert!(refusal.starts_with(&start), "{refusal}");
+        }
+        // A stronger source overrules what a weaker one says of another server.
+        let file = format!("{name} = \"{value}\"");
+        for overruled in [
+            Given { flags: &["--in-memory"], file: Some(&file), ..NOTHING },
+            Given { flags: &["--in-memory"], variables: &variables[..1], ..NOTHING },
+            Given { variables: &variables[1..], file: Some(&file), ..NOTHING },
+        ] {
+            assert_eq!(overruled.config().storage, Storage::InMemory);
+        }
+    }
+    assert_eq!(flags::about_files().count(), 9, "each is tried above");
+}
+
+#[test]
+fn the_key_may_stand_in_the_environment_and_nowhere_else() {
+    let variables = &[("KV_ENCRYPTION_KEY", "swordfish")];
+    let given = Given { variables, ..NOTHING };
+    let Storage::Directory(directory) = given.config().storage else { unreachable!() };
+    assert_eq!(directory.key, Some(KeySource::Given(Secret::new("swordfish".to_owned()))));
+
+    let both = Given { flags: &["--encryption-key-file=/etc/kv.key"], ..given }.refusal();
+    assert!(both.starts_with("--encryption-key-file and KV_ENCRYPTION_KEY both"), "{both}");
+    let in_memory = Given { file: Some("in-memory = true"), ..given }.refusal();
+    assert!(in_memory.starts_with("KV_ENCRYPTION_KEY has no meaning"), "{in_memory}");
+    let overruled = Given { flags: &["--in-memory"], ..given }.config();
+    assert_eq!(overruled.storage, Storage::InMemory);
+    assert!(Given { flags: &["--encryption-key=swordfish"], ..NOTHING }.load().is_err());
+    let in_file = Given { file: Some("encryption-key = \"swordfish\""), ..NOTHING }.refusal();
+    assert!(in_file.contains("no such setting") && !in_file.contains("swordfish"), "{in_file}");
 }
 
 #[test]
@@ -138,6 +229,12 @@ fn each_bad_value_is_refused_wherever_it_comes_from() {
     for (name, value, expected) in [
         ("listen", "7878", "expected IP:PORT"),
         ("in-memory", "maybe", "expected one of true, false"),
+        ("durability", "often", "expected one of fsync, interval, none"),
+        ("snapshot", "xml", "expected one of sqlite, json"),
+        ("compression", "gzip", "expected one of none, lz4, zstd"),
+        ("checkpoint-interval", "0s", "expected a duration longer than zero"),
+        ("checkpoint-log", "0", "expected a size from 1 byte to 512gb"),
+        ("max-log", "2tb", "expected a size from 1 byte to 1tb"),
         ("history", "0", "expected a whole number of versions from 1, or all"),
         ("shards", "0", "expected a whole number from 1 to 1024"),
         ("shards", "1025", "expected a whole number from 1 to 1024"),
@@ -162,7 +259,11 @@ fn each_bad_value_is_refused_wherever_it_comes_from() {
     ] {
         let flag = format!("--{name}={value}");
         let refusal = Given { flags: &[&flag], ..NOTHING }.refusal();
-        let expected_by_flag = expected.trim_start_matches("expected one of true, false");
+        // The command line's own refusal lists what is possible in a line of its own.
+        let expected_by_flag = match expected.strip_prefix("expected one of true, ") {
+            Some(_) => "",
+            None => expected.trim_start_matches("expected one of "),
+        };
         assert!(refusal.contains(&format!("--{name}")), "{refusal}");
         assert!(refusal.contains(expected_by_flag), "{refusal}");
 
@@ -205,6 +306,18 @@ fn values_that_contradict_each_other_are_refused() {
     assert!(refusal(&["--max-line", "1mb"]).contains("--max-line 1mb is too small"));
     let set = refusal(&["--max-write-set", "16mb"]);
     assert!(set.contains("--max-write-set 16mb is too small"), "{set}");
+    let log = refusal(&["--max-log", "511mb"]);
+    assert!(log.contains("--max-log 511mb is too small"), "{log}");
+    assert!(log.ends_with("so at least 512mb"), "{log}");
+    let log = refusal(&["--checkpoint-log", "513mb"]);
+    assert!(log.ends_with("so at least 1026mb"), "{log}");
+    let log = refusal(&["--max-write-set", "1gb"]);
+    assert!(log.ends_with("so at least 2gb"), "{log}");
+    for dir in ["/srv/kv", "/srv/kv/backups"] {
+        let flags = &["--data-dir=/srv/kv", "--backup-dir", dir];
+        let backups = Given { flags, ..NOTHING }.refusal();
+        assert!(backups.starts_with(&format!("--backup-dir {dir} is within")), "{backups}");
+    }
     let sessions = refusal(&["--max-session-transactions", "200000"]);
     assert!(sessions.contains("more than --max-transactions 100000"), "{sessions}");
     let listen = refusal(&["--listen=127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,127.0.0.1:0,\
@@ -218,6 +331,11 @@ fn the_bounds_of_relations_are_allowed() {
     let flags = &["--max-value", "1mb", "--max-line", &least, "--max-write-set", "1088kb"];
     let config = Given { flags, ..NOTHING }.config();
     assert_eq!(config.line_bytes_max, 2 * ((1 << 20) + (64 << 10)) + 4096);
+    let flags = &["--checkpoint-log", "512mb", "--data-dir=/srv/kv", "--backup-dir=/srv/kv-2"];
+    assert!(Given { flags, ..NOTHING }.load().is_ok());
+    // Without files the log has no size to fit.
+    let flags = &["--in-memory", "--max-write-set", "1gb"];
+    assert!(Given { flags, ..NOTHING }.load().is_ok());
 }
 
 #[test]
@@ -252,11 +370,12 @@ fn the_kernels_table_of_limits_is_read() {
 
 #[test]
 fn catches_are_warned_of() {
-    let silent = Given { flags: &["--in-memory"], ..NOTHING }.config();
-    assert!(silent.warnings.is_empty(), "{:?}", silent.warnings);
+    for flags in [&[][..], &["--in-memory"]] {
+        let silent = Given { flags, ..NOTHING }.config();
+        assert!(silent.warnings.is_empty(), "{:?}", silent.warnings);
+    }
     let loud = Given { flags: &["--listen", "0.0.0.0:7878"], ..NOTHING }.config();
-    assert!(loud.warnings[0].starts_with("nothing is kept yet"), "{:?}", loud.warnings);
-    assert!(loud.warnings[1].starts_with("0.0.0.0:7878 can be reached"), "{:?}", loud.warnings);
+    assert!(loud.warnings[0].starts_with("0.0.0.0:7878 can be reached"), "{:?}", loud.warnings);
 }
 
 #[test]

@@ -53,9 +53,9 @@ impl EngineClient {
         result
     }
 
-    fn end(&mut self, end: impl Fn(&mut Session) -> Result<u64, Error>) -> Result<Answer, Refusal> {
+    fn end(&mut self, end: impl Fn(&mut Session) -> Step<u64>) -> Result<Answer, Refusal> {
         let before = self.session.last_commit();
-        let count = self.block(|session| Ok(end(session)?))?;
+        let count = self.block(end)?;
         let revision = self.session.last_commit();
         let revision = (revision != before).then_some(revision.0);
         Ok(Answer::Committed { revision, count })

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::super::tree::{ReadView, Tree};
 use super::{BeginOptions, Parent, Session};
 use crate::error::{AbortReason, Error, Limit};
+use crate::step::{Pause, Step};
 use crate::types::{Isolation, TxnId};
 
 impl Session {
@@ -111,29 +112,29 @@ impl Session {
     /// # Errors
     ///
     /// [`Error::NoTransaction`], or [`Error::Aborted`] for a tree that was aborted: it stays until
-    /// it is rolled back. Nothing was committed in either case.
-    pub fn commit(&mut self, txn: Option<TxnId>) -> Result<(), Error> {
+    /// it is rolled back. [`Error::DiskFull`]: it is as it was, its nested ones too, and may be
+    /// committed again. Nothing was committed in any case.
+    pub fn commit(&mut self, txn: Option<TxnId>) -> Step<()> {
         let (txn, root) = self.named(txn)?;
         self.abandon_wait();
         self.age_view(root);
         let Some(tree) = self.trees.get_mut(&root) else {
-            return Err(Error::NoTransaction(Some(txn)));
+            return Err(Error::NoTransaction(Some(txn)).into());
         };
         if let Some(reason) = tree.aborted {
-            return Err(Error::Aborted { txn, reason });
+            return Err(Error::Aborted { txn, reason }.into());
+        }
+        if txn == root {
+            let committed = self.shared.commit(tree)?;
+            self.forget(root);
+            self.note_commit(committed);
+            return Ok(());
         }
         while tree.scopes.len() > 1 && tree.innermost().txn >= txn {
             let ended = tree.innermost().txn;
             tree.fold_innermost();
             self.roots.remove(&ended);
             self.shared.transactions_open.fetch_sub(1, Ordering::Relaxed);
-        }
-        if txn == root
-            && let Some(mut tree) = self.forget(root)
-            && let Some(revision) = self.shared.commit(&mut tree)
-        {
-            self.last_commit = revision;
-            self.depends_on = revision.max(self.depends_on);
         }
         Ok(())
     }
@@ -172,23 +173,26 @@ impl Session {
     /// # Errors
     ///
     /// [`Error::CommitAll`] if some cannot be: those stay as they are, the others are committed.
-    pub fn commit_all(&mut self) -> Result<u64, Error> {
-        let (mut committed, mut failed) = (0, Vec::new());
+    pub fn commit_all(&mut self) -> Step<u64> {
+        let mut failed = Vec::new();
         let mut cause = None;
         let roots: Vec<TxnId> = self.trees.keys().copied().collect();
         for root in roots {
             let depth = self.trees.get(&root).map_or(0, |tree| tree.scopes.len());
             match self.commit(Some(root)) {
-                Ok(()) => committed += depth as u64,
-                Err(error) => {
+                Ok(()) => self.committed_of_all += depth as u64,
+                Err(Pause::Failed(error)) => {
                     failed.push(root);
                     cause.get_or_insert(error);
                 }
+                // Called again, it goes on with what is left.
+                Err(pause) => return Err(pause),
             }
         }
+        let committed = std::mem::take(&mut self.committed_of_all);
         match cause {
             None => Ok(committed),
-            Some(cause) => Err(Error::CommitAll { committed, failed, cause: Box::new(cause) }),
+            Some(cause) => Err(Error::CommitAll { committed, failed, cause }.into()),
         }
     }
 

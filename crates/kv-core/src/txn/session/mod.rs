@@ -16,6 +16,7 @@ use super::work::{Pending, Work};
 use crate::db::{Database, Shared};
 use crate::error::{AbortReason, Error};
 use crate::lock::wait::Outcome;
+use crate::step::Fetching;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
 mod lifecycle;
@@ -37,6 +38,9 @@ pub struct Session {
     pending: Option<Pending>,
     depends_on: Revision,
     last_commit: Revision,
+    /// What a COMMITALL that had to pause has committed so far.
+    committed_of_all: u64,
+    fetching: Fetching,
 }
 
 /// Where a transaction begins.
@@ -94,6 +98,8 @@ impl Session {
             pending: None,
             depends_on: Revision(0),
             last_commit: Revision(0),
+            committed_of_all: 0,
+            fetching: Fetching::default(),
         }
     }
 
@@ -264,6 +270,7 @@ impl Session {
             pending: &mut self.pending,
             depends_on: &mut self.depends_on,
             has_other_trees,
+            fetching: &mut self.fetching,
         })
     }
 
@@ -275,6 +282,20 @@ impl Session {
         }
         self.shared.transactions_open.fetch_sub(tree.scopes.len(), Ordering::Relaxed);
         Some(tree)
+    }
+
+    /// Notes a commit of this session, if it changed something.
+    fn note_commit(&mut self, committed: Option<Revision>) {
+        if let Some(revision) = committed {
+            self.last_commit = revision;
+            self.depends_on = revision.max(self.depends_on);
+        }
+    }
+
+    /// Has the next reply depend on all that is committed: it will show something of the store that
+    /// no single key or view stands for.
+    pub fn depend_on_newest(&mut self) {
+        self.depends_on = self.shared.order.newest().max(self.depends_on);
     }
 
     /// The revision that a read without locks goes by.

@@ -84,7 +84,7 @@ impl Session {
     pub fn get_version(&mut self, key: &[u8], version: Version) -> Step<Option<Value>> {
         self.shared.check_key(key)?;
         let revision = self.readable();
-        let found = self.shared.version(key, version, revision)?;
+        let found = self.shared.version(key, version, revision, &mut self.fetching)?;
         let found = found.filter(|record| !record.is_tombstone());
         found.as_ref().map(Value::of).transpose()
     }
@@ -97,7 +97,7 @@ impl Session {
     pub fn get_at(&mut self, key: &[u8], revision: Revision) -> Step<Option<Value>> {
         self.shared.check_key(key)?;
         self.check_revision(revision)?;
-        let found = self.shared.seen_at(key, revision)?;
+        let found = self.shared.seen_at(key, revision, &mut self.fetching)?;
         let found = found.filter(|record| !record.is_tombstone());
         found.as_ref().map(Value::of).transpose()
     }
@@ -111,10 +111,8 @@ impl Session {
         self.shared.check_key(key)?;
         let revision = self.readable();
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let shards = &self.shared.shards;
-        let hash = shards.placement.hash(key);
-        let shard = shards.read(shards.placement.shard(hash));
-        shard.history(hash, key, revision).take(limit).map(Past::of).collect()
+        let versions = self.shared.history(key, revision, limit, &mut self.fetching)?;
+        versions.iter().map(Past::of).collect()
     }
 
     /// Rows in key order. A SERIALIZABLE transaction has locked the keys that the scan examines

@@ -91,19 +91,24 @@ impl Session {
             pending: &mut self.pending,
             depends_on: &mut self.depends_on,
             has_other_trees: false,
+            fetching: &mut self.fetching,
         };
         let result = work.write(key, &mut write);
         if let Err(Pause::Lock(_) | Pause::Fetch(_)) = result {
             return result;
         }
-        if let Some(mut tree) = self.single.take() {
-            if result.is_err() {
+        let Some(mut tree) = self.single.take() else { return result };
+        let committed = result.and_then(|written| Ok((written, self.shared.commit(&mut tree)?)));
+        match committed {
+            Ok((written, committed)) => {
+                self.note_commit(committed);
+                Ok(written)
+            }
+            // Also when it has to wait for room in the log: it is decided anew afterwards.
+            Err(pause) => {
                 self.shared.discard(&mut tree);
-            } else if let Some(revision) = self.shared.commit(&mut tree) {
-                self.last_commit = revision;
-                self.depends_on = revision.max(self.depends_on);
+                Err(pause)
             }
         }
-        result
     }
 }

@@ -1,0 +1,130 @@
+//! Versions of the past: in memory as far as they are there, and else fetched.
+//!
+//! A key's newest versions are in memory without a gap, from some version on; those before it are
+//! elsewhere, were pruned, or never were. Version numbers tell which: they rise by one, so whoever
+//! has two versions in hand knows whether one between them is missing.
+
+use crate::db::Shared;
+use crate::error::Error;
+use crate::step::{Fetching, Older, Step};
+use crate::store::record::Record;
+use crate::store::shard::{Gone, Seen};
+use crate::types::{Revision, Version};
+
+impl Shared {
+    /// What a view sees under a key, which may be a delete.
+    pub(crate) fn seen_at(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        fetching: &mut Fetching,
+    ) -> Step<Option<Record>> {
+        let hash = self.shards.placement.hash(key);
+        let gone = {
+            let state = self.shards.read(self.shards.placement.shard(hash));
+            match state.seen_at(hash, key, revision) {
+                Seen::Record(record) => return Ok(Some(record.clone())),
+                Seen::Nothing => return Ok(None),
+                Seen::Gone(gone) => gone,
+            }
+        };
+        self.gone_at(key, revision, gone, fetching)
+    }
+
+    /// What a view sees under a key whose version at that view is not in memory.
+    pub(crate) fn gone_at(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        gone: Gone,
+        fetching: &mut Fetching,
+    ) -> Step<Option<Record>> {
+        let older =
+            Older { below: gone.below, until: Some(revision), down_to: None, limit: usize::MAX };
+        let found = self.older(key, older, gone.newest, fetching)?;
+        match found.last() {
+            Some(record) if record.revision() <= revision => Ok(Some(record.clone())),
+            Some(first) if first.version() == Version(1) => Ok(None),
+            _ => Err(Error::Pruned(key.into()).into()),
+        }
+    }
+
+    /// One version of a key, if it was there at `revision`; it may be a delete.
+    pub(crate) fn version(
+        &self,
+        key: &[u8],
+        version: Version,
+        revision: Revision,
+        fetching: &mut Fetching,
+    ) -> Step<Option<Record>> {
+        let hash = self.shards.placement.hash(key);
+        let gone = {
+            let state = self.shards.read(self.shards.placement.shard(hash));
+            match state.version(hash, key, version, revision) {
+                Seen::Record(record) => return Ok(Some(record.clone())),
+                Seen::Nothing => return Ok(None),
+                Seen::Gone(gone) => gone,
+            }
+        };
+        let older =
+            Older { below: gone.below, until: None, down_to: Some(version), limit: usize::MAX };
+        let found = self.older(key, older, gone.newest, fetching)?;
+        match found.last().filter(|record| record.version() == version) {
+            Some(record) => Ok(Some(record.clone())),
+            None => Err(Error::Pruned(key.into()).into()),
+        }
+    }
+
+    /// The versions of a key that are kept and were there at `revision`, newest first.
+    pub(crate) fn history(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        limit: usize,
+        fetching: &mut Fetching,
+    ) -> Step<Vec<Record>> {
+        let hash = self.shards.placement.hash(key);
+        let (mut versions, newest, oldest) = {
+            let state = self.shards.read(self.shards.placement.shard(hash));
+            let versions = state.history(hash, key, Revision::NEWEST);
+            let versions: Vec<Record> = versions.cloned().collect();
+            let newest = versions.first().map(Record::version);
+            let oldest = versions.last().map(Record::version);
+            (versions, newest, oldest)
+        };
+        let (Some(newest), Some(oldest)) = (newest, oldest) else { return Ok(Vec::new()) };
+        versions.retain(|record| record.revision() <= revision);
+        versions.truncate(limit);
+        if versions.len() < limit {
+            let limit = limit - versions.len();
+            let older = Older { below: oldest, until: None, down_to: None, limit };
+            versions.extend(self.older(key, older, newest, fetching)?);
+        }
+        Ok(versions)
+    }
+
+    /// Older versions that are kept, newest first and without a gap below `older.below`.
+    fn older(
+        &self,
+        key: &[u8],
+        older: Older,
+        newest: Version,
+        fetching: &mut Fetching,
+    ) -> Step<Vec<Record>> {
+        let kept = self.options.history_versions as u64;
+        let is_kept = |version: Version| version.0.saturating_add(kept) > newest.0;
+        // Nothing that is kept is older than what is in memory: no need to look.
+        if older.below <= Version(1) || !is_kept(Version(older.below.0 - 1)) {
+            return Ok(Vec::new());
+        }
+        let mut next = older.below;
+        let mut found = fetching.older(key, older)?;
+        let follows = found.iter().take_while(|record| {
+            next = Version(next.0 - 1);
+            record.version() == next && is_kept(next)
+        });
+        let follows = follows.count();
+        found.truncate(follows);
+        Ok(found)
+    }
+}
