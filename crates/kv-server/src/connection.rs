@@ -6,12 +6,15 @@
 //!                               └─► write the replies so far, wait, run the line again
 //! ```
 //!
-//! Replies come in order, and all those of one batch leave in one write. An idle connection holds
-//! no buffers: what is read goes through a buffer on the stack, and both buffers are freed when
-//! they are empty. A client that does not read its replies stops being served, not the server:
-//! nothing is run for it while its replies wait.
+//! Replies come in order, and all those of one batch leave in one write. A reply that shows what is
+//! not yet durable is held back ([`outbox`]), and the commands behind it are run meanwhile, up to a
+//! bound. An idle connection holds no buffers: what is read goes through a buffer on the stack, and
+//! both buffers are freed when they are empty. A client that does not read its replies stops being
+//! served, not the server: nothing is run for it while its replies wait for it.
 //!
 //! Nothing here knows what a command does; that is [`crate::command`].
+
+mod outbox;
 
 use std::future::Future;
 use std::mem::MaybeUninit;
@@ -20,13 +23,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use kv_core::error::AbortReason;
-use kv_core::{LockWait, Pause};
+use kv_core::{LockWait, Pause, Reached, Stuck};
 use kv_protocol::{ErrorCode, ErrorReply, Framed, LineDecoder, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, warn};
 
+use self::outbox::Outbox;
 use crate::command::{Client, Listing, Next, refusal};
 use crate::limits;
 use crate::listener::{Peer, Stream};
@@ -46,6 +50,8 @@ enum End {
     Foreign,
     /// The server is stopping.
     Draining,
+    /// The log has failed, and the client was told what is not known.
+    LogFailed,
 }
 
 /// What reading brought.
@@ -64,6 +70,8 @@ enum Waited {
     Gone,
     /// As much has been sent ahead as is read.
     Full,
+    /// Replies that were held can be sent.
+    Settled,
 }
 
 struct Connection {
@@ -76,7 +84,7 @@ struct Connection {
     /// When a command was last done in an open transaction: bytes that make no command do not
     /// keep it from being idle.
     last_command: Instant,
-    output: Vec<u8>,
+    outbox: Outbox,
     /// A list that is being written.
     listing: Option<Box<Listing>>,
     /// This connection's own child of the server's token, so that asking it disturbs nobody.
@@ -95,7 +103,7 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
         input: Vec::new(),
         run: 0,
         last_command: Instant::now(),
-        output: Vec::new(),
+        outbox: Outbox::default(),
         listing: None,
         drained: Box::pin(drain.clone().cancelled_owned()),
         drain,
@@ -112,10 +120,10 @@ impl Connection {
         // What was said last is still to be sent, unless there is nobody to send it to.
         match end {
             End::Gone | End::Foreign => {}
-            End::Quit | End::Refused | End::Draining => {
+            End::Quit | End::Refused | End::Draining | End::LogFailed => {
                 // Its locks are free before anything is waited for.
                 self.client.session().rollback_all();
-                if self.flush().await.is_ok() {
+                if let Ok(()) | Err(End::LogFailed) = self.settle_and_flush().await {
                     self.close_slowly().await;
                 }
             }
@@ -138,7 +146,12 @@ impl Connection {
             }
             match self.read_or_idle().await? {
                 Brought::Bytes => {}
-                Brought::Nothing => return Err(End::Gone),
+                Brought::Nothing => {
+                    // It may have closed one half only, and still read what it is owed.
+                    self.client.session().rollback_all();
+                    self.settle_and_flush().await?;
+                    return Err(End::Gone);
+                }
                 Brought::Drain => return Err(self.farewell()),
             }
         }
@@ -159,7 +172,7 @@ impl Connection {
             };
             let next = match self.server.parse(line) {
                 Ok(None) => Next::Request,
-                Ok(Some(request)) => match self.client.execute(&request, &mut self.output) {
+                Ok(Some(request)) => match self.client.execute(&request, self.outbox.buffer()) {
                     Ok(next) => next,
                     Err(pause) => {
                         let line = line.to_vec();
@@ -170,16 +183,21 @@ impl Connection {
                     }
                 },
                 Err(refusal) => {
-                    self.client.refuse(&refusal, None, &mut self.output);
+                    self.client.refuse(&refusal, None, self.outbox.buffer());
                     Next::Request
                 }
             };
             self.run += consumed;
+            self.note_reply();
             if !matches!(next, Next::Request) {
                 self.go_on(next).await?;
             }
             since_yield += 1;
-            if self.output.len() >= limits::OUTPUT_BYTES_AT_ONCE {
+            if self.outbox.len() >= limits::OUTPUT_BYTES_AT_ONCE {
+                self.flush().await?;
+            }
+            while self.outbox.len() >= limits::OUTPUT_BYTES_HELD_MAX {
+                self.settled().await?;
                 self.flush().await?;
             }
             if since_yield >= limits::COMMANDS_AT_ONCE {
@@ -205,13 +223,17 @@ impl Connection {
         loop {
             self.flush().await?;
             if let Err(failed) = self.resolve(pause).await? {
-                self.client.refuse(&failed, None, &mut self.output);
+                self.client.refuse(&failed, None, self.outbox.buffer());
+                self.note_reply();
                 return Ok(Next::Request);
             }
             // It was a request before it paused, and still is.
             let Ok(Some(request)) = Request::parse(line) else { return Ok(Next::Request) };
-            match self.client.execute(&request, &mut self.output) {
-                Ok(next) => return Ok(next),
+            match self.client.execute(&request, self.outbox.buffer()) {
+                Ok(next) => {
+                    self.note_reply();
+                    return Ok(next);
+                }
                 Err(next_pause) => pause = next_pause,
             }
         }
@@ -223,9 +245,9 @@ impl Connection {
         let failed = match pause {
             Pause::Lock(wait) => return self.wait_for_lock(wait).await.map(Ok),
             Pause::Failed(error) => *error,
-            Pause::Room(room) => match room.await {
+            Pause::Room(room) => match self.wait_for_room(room).await? {
                 Ok(()) => return Ok(Ok(())),
-                Err(_) => kv_core::Error::Io("the log has failed".into()),
+                Err(Stuck) => kv_core::Error::Io("the log has failed".into()),
             },
             Pause::Fetch(fetch) => {
                 let database = self.server.database().clone();
@@ -238,6 +260,21 @@ impl Connection {
         };
         warn!(error = %failed, "a value could not be fetched");
         Ok(Err(refusal(&failed)))
+    }
+
+    /// Waits until the log has room, and meanwhile sends what becomes durable.
+    async fn wait_for_room(&mut self, mut room: Reached) -> Result<Result<(), Stuck>, End> {
+        loop {
+            let (outbox, database) = (&mut self.outbox, self.server.database());
+            let event = std::future::poll_fn(|context| match Pin::new(&mut room).poll(context) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending => outbox.poll_settled(database, context).map(|_| None),
+            });
+            match event.await {
+                Some(outcome) => return Ok(outcome),
+                None => self.flush_settled().await?,
+            }
+        }
     }
 
     /// Waits until the lock is granted or its time is up, and meanwhile notices a client that
@@ -261,6 +298,7 @@ impl Connection {
                 Ok(Waited::Granted) => return Ok(()),
                 Ok(Waited::Gone) => return Err(self.give_up_waiting()),
                 Ok(Waited::Full) => {}
+                Ok(Waited::Settled) => self.flush_settled().await?,
                 Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     self.client.session().expire();
                     return Ok(());
@@ -277,6 +315,9 @@ impl Connection {
         std::future::poll_fn(|context| {
             if Pin::new(&mut *wait).poll(context).is_ready() {
                 return Poll::Ready(Waited::Granted);
+            }
+            if self.outbox.poll_settled(self.server.database(), context).is_ready() {
+                return Poll::Ready(Waited::Settled);
             }
             if was_full {
                 return Poll::Pending;
@@ -308,9 +349,15 @@ impl Connection {
 
     /// Writes a long list in pieces, each when the one before has been taken.
     async fn write_list(&mut self, listing: Box<Listing>) -> Result<(), End> {
+        // Its pieces do not wait one by one: they depend on what is known when it begins.
+        self.settle_and_flush().await?;
+        self.settle_session().await?;
         self.listing = Some(listing);
         while let Some(listing) = &mut self.listing {
-            match self.client.write_list(listing, &mut self.output, limits::OUTPUT_BYTES_AT_ONCE) {
+            let out = self.outbox.buffer();
+            let written = self.client.write_list(listing, out, limits::OUTPUT_BYTES_AT_ONCE);
+            self.note_reply();
+            match written {
                 Ok(true) => self.listing = None,
                 Ok(false) => {
                     self.flush().await?;
@@ -321,7 +368,8 @@ impl Connection {
                     if let Err(failed) = self.resolve(pause).await?
                         && let Some(listing) = self.listing.take()
                     {
-                        self.client.fail_list(&listing, &failed, &mut self.output);
+                        self.client.fail_list(&listing, &failed, self.outbox.buffer());
+                        self.note_reply();
                     }
                 }
             }
@@ -351,7 +399,14 @@ impl Connection {
     }
 
     fn say(&mut self, code: ErrorCode, text: impl Into<std::borrow::Cow<'static, str>>) {
-        Reply::Error(ErrorReply::new(code, text)).write(&mut self.output, self.client.format);
+        Reply::Error(ErrorReply::new(code, text)).write(self.outbox.buffer(), self.client.format);
+        self.note_reply();
+    }
+
+    /// Notes that a reply has been written, and what it depends on.
+    fn note_reply(&mut self) {
+        let depends_on = self.client.session().depends_on();
+        self.outbox.note(depends_on, self.server.database());
     }
 
     // ---- Reading and writing.
@@ -370,14 +425,14 @@ impl Connection {
     /// and those whose read views get too old.
     async fn read_or_idle(&mut self) -> Result<Brought, End> {
         if !self.client.session().has_live_transactions() {
-            return Ok(self.read().await);
+            return self.read().await;
         }
         let idle = self.last_command + self.server.config().idle_transaction_timeout;
         loop {
             let view = self.client.session().abort_old_views().map(Instant::from_std);
             let until = view.map_or(idle, |view| view.min(idle));
             match timeout_at(until, self.read()).await {
-                Ok(brought) => return Ok(brought),
+                Ok(brought) => return brought,
                 Err(_) if Instant::now() >= idle => break,
                 // Views age past their limit, not up to it.
                 Err(_) => tokio::time::sleep(limits::VIEW_AGE_SLACK).await,
@@ -385,47 +440,97 @@ impl Connection {
         }
         debug!(session = self.client.session().id().0, "idle transactions aborted");
         self.client.session().abort_all(AbortReason::Idle);
-        Ok(self.read().await)
+        self.read().await
     }
 
-    async fn read(&mut self) -> Brought {
-        std::future::poll_fn(|context| {
-            let mut scratch = [MaybeUninit::uninit(); limits::READ_BYTES];
-            match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
-                Poll::Ready(true) => return Poll::Ready(Brought::Bytes),
-                Poll::Ready(false) => return Poll::Ready(Brought::Nothing),
-                Poll::Pending => {}
+    /// Reads, and meanwhile sends the replies that become durable.
+    async fn read(&mut self) -> Result<Brought, End> {
+        loop {
+            let event = std::future::poll_fn(|context| {
+                let mut scratch = [MaybeUninit::uninit(); limits::READ_BYTES];
+                match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
+                    Poll::Ready(true) => return Poll::Ready(Some(Brought::Bytes)),
+                    Poll::Ready(false) => return Poll::Ready(Some(Brought::Nothing)),
+                    Poll::Pending => {}
+                }
+                if self.outbox.poll_settled(self.server.database(), context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                self.drained.as_mut().poll(context).map(|()| Some(Brought::Drain))
+            });
+            match event.await {
+                Some(brought) => return Ok(brought),
+                None => self.flush_settled().await?,
             }
-            match self.drained.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Brought::Drain),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// Sends all replies, once what they depend on can no longer be taken back.
-    async fn flush(&mut self) -> Result<(), End> {
-        if self.output.is_empty() {
-            return Ok(());
         }
-        self.server.database().settle(self.client.session().depends_on());
-        let mut sent = 0;
-        while sent < self.output.len() {
-            match self.stream.try_write(&self.output[sent..]) {
-                Ok(bytes) => sent += bytes,
+    }
+
+    /// Sends the replies that can be sent: all but those that wait for the disk.
+    async fn flush(&mut self) -> Result<(), End> {
+        loop {
+            let sendable = self.outbox.sendable(self.server.database());
+            if sendable.is_empty() {
+                break;
+            }
+            match self.stream.try_write(sendable) {
+                Ok(bytes) => self.outbox.note_sent(bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     self.wait_writable().await?;
                 }
                 Err(_) => return Err(End::Gone),
             }
         }
-        if self.output.capacity() > limits::OUTPUT_BYTES_KEPT || self.run == self.input.len() {
-            self.output = Vec::new();
-        } else {
-            self.output.clear();
-        }
+        self.outbox.shrink(self.run == self.input.len());
         Ok(())
+    }
+
+    /// Waits until some of the replies that are held can be sent, if any are.
+    async fn settled(&mut self) -> Result<(), End> {
+        if !self.outbox.is_held() {
+            return Ok(());
+        }
+        let (outbox, database) = (&mut self.outbox, self.server.database());
+        let settled = std::future::poll_fn(|context| outbox.poll_settled(database, context)).await;
+        settled.map_err(|Stuck| self.outcome_unknown())
+    }
+
+    /// Sends what has become durable, once [`Outbox::poll_settled`] was ready.
+    async fn flush_settled(&mut self) -> Result<(), End> {
+        self.settled().await?;
+        self.flush().await
+    }
+
+    /// Sends every reply, when the disk has what they depend on.
+    async fn settle_and_flush(&mut self) -> Result<(), End> {
+        loop {
+            self.flush().await?;
+            if self.outbox.is_empty() {
+                return Ok(());
+            }
+            if let Err(failed) = self.settled().await {
+                self.flush().await?;
+                return Err(failed);
+            }
+        }
+    }
+
+    /// Waits until nothing that the session knows can be taken back.
+    async fn settle_session(&mut self) -> Result<(), End> {
+        let depends_on = self.client.session().depends_on();
+        match self.server.database().settled(depends_on).await {
+            Ok(()) => Ok(()),
+            Err(unknown) => {
+                self.client.refuse(&refusal(&unknown), None, self.outbox.buffer());
+                self.flush().await?;
+                Err(End::LogFailed)
+            }
+        }
+    }
+
+    /// The log has failed: what the held replies tell is not known to be true.
+    fn outcome_unknown(&mut self) -> End {
+        self.outbox.fail(self.client.format);
+        End::LogFailed
     }
 
     /// A client that takes nothing for a while loses its transactions as an idle one does, and

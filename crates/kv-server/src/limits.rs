@@ -190,6 +190,8 @@ pub const LEAVING_LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
 pub const VIEW_AGE_SLACK: Duration = Duration::from_millis(1);
 /// Replies are sent when there are this many bytes of them, or when no whole line is left.
 pub const OUTPUT_BYTES_AT_ONCE: usize = 64 << 10;
+/// Bytes of replies that may wait for the disk before no more commands of their client are run.
+pub const OUTPUT_BYTES_HELD_MAX: usize = 1 << 20;
 /// A larger output buffer is not kept.
 pub const OUTPUT_BYTES_KEPT: usize = 128 << 10;
 /// Commands of one client before others get their turn.
@@ -201,3 +203,4 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 const _: () = assert!(READ_BYTES <= INPUT_BYTES_WHILE_WAITING);
 const _: () = assert!(OUTPUT_BYTES_AT_ONCE <= OUTPUT_BYTES_KEPT);
+const _: () = assert!(OUTPUT_BYTES_AT_ONCE <= OUTPUT_BYTES_HELD_MAX);

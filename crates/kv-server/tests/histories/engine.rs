@@ -49,7 +49,8 @@ impl EngineClient {
                 }
             }
         };
-        self.database.settle(self.session.depends_on());
+        let settled = self.database.settle(self.session.depends_on());
+        assert_eq!(settled, Ok(()), "there is no log that could fail");
         result
     }
 
