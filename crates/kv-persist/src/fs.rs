@@ -68,6 +68,7 @@ pub enum Access {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks, and asking can fail")]
 pub trait File: fmt::Debug + Send + Sync {
     /// Reads at an offset; may read less than asked for, 0 bytes only at the end.
     ///

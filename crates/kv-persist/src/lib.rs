@@ -10,6 +10,23 @@ pub mod stored;
 
 pub mod fs;
 
+pub mod crypt;
+
+pub mod compress;
+
+pub mod failpoint;
+
+pub mod codec;
+
+pub mod log;
+
+pub mod directory;
+
 pub mod snapshot;
 
+pub mod checkpoint;
+
+pub mod store;
+
 pub use error::Error;
+pub use store::{Store, StoreOptions};

@@ -29,6 +29,7 @@ mod history;
 mod scan;
 
 mod connection;
+mod durability;
 mod showall;
 mod status;
 
@@ -169,6 +170,8 @@ const ALL: &[&CommandSpec] = &[
     &status::SHARDS,
     &status::STATS,
     &status::CHECK,
+    &durability::CHECKPOINT,
+    &durability::BACKUP,
     &connection::FORMAT,
     &connection::PING,
     &connection::VERSION,
@@ -244,6 +247,8 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::Shards => &status::SHARDS,
         Request::Stats => &status::STATS,
         Request::Check => &status::CHECK,
+        Request::Checkpoint => &durability::CHECKPOINT,
+        Request::Backup { .. } => &durability::BACKUP,
         Request::Format(_) => &connection::FORMAT,
         Request::Ping => &connection::PING,
         Request::Version => &connection::VERSION,
@@ -273,6 +278,7 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Incr { key, by, txn } => incr::write(out, key, *by, *txn),
         Request::History { key, limit } => history::write(out, key, *limit),
         Request::Scan(selection) | Request::Count(selection) => scan::write(out, selection),
+        Request::Backup { file } => durability::write_backup(out, file),
         Request::Format(format) => writing::keyword(out, format.as_str()),
         Request::Help(Some(spec)) => writing::keyword(out, spec.name),
         Request::CommitAll
@@ -282,6 +288,7 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         | Request::Shards
         | Request::Stats
         | Request::Check
+        | Request::Checkpoint
         | Request::Ping
         | Request::Version
         | Request::Help(None)

@@ -41,6 +41,8 @@ pub mod reply;
 
 pub mod time;
 
+pub mod transfer;
+
 pub use command::{COMMANDS, CommandSpec};
 pub use error_code::ErrorCode;
 pub use line::{Framed, LineDecoder};

@@ -14,7 +14,7 @@ use crate::error_code::ErrorCode;
 use crate::request::Isolation;
 use crate::word::WordError;
 
-mod json;
+pub(crate) mod json;
 mod row_words;
 mod text;
 pub mod text_reply;

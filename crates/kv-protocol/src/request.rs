@@ -228,6 +228,14 @@ pub enum Request<'a> {
     Stats,
     /// Verify the store's invariants.
     Check,
+    /// Fold the log into the snapshot now.
+    Checkpoint,
+    /// Write a copy of the data while serving.
+    Backup {
+        /// The file's name, never empty. Whether it stays within the directory for backups is for
+        /// the server to see.
+        file: Cow<'a, [u8]>,
+    },
     /// Choose how replies are written from now on.
     Format(Format),
     /// Ask for a sign of life.

@@ -8,6 +8,7 @@
 //! A new command gets its request in `kv-protocol`, and an arm in `Client::run` that calls a
 //! function in one of the modules below.
 
+mod durability;
 mod listing;
 mod status;
 mod transaction;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use kv_core::{Pause, Session, Step, TxnId};
 use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionState};
 
+pub use self::durability::Job;
 pub use self::listing::Listing;
 use crate::server::Server;
 
@@ -36,6 +38,9 @@ pub enum Next {
     Request,
     /// Write this list first.
     List(Box<Listing>),
+    /// Do this first, off the runtime's threads, and answer with
+    /// [`Client::answer_job`]: it takes as long as the disk does.
+    Job(Job),
     /// Close the connection.
     Close,
 }
@@ -44,6 +49,11 @@ impl Client {
     /// A new client of the server.
     pub fn new(server: Arc<Server>) -> Client {
         Client { session: server.database().session(), format: Format::Text, server }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// The client's session.
@@ -93,6 +103,8 @@ impl Client {
             Request::Shards => self.shards(out),
             Request::Stats => self.stats(out),
             Request::Check => self.check(out),
+            Request::Checkpoint => self.checkpoint(out),
+            Request::Backup { file } => self.backup(out, file),
             Request::Help(spec) => self.help(out, *spec),
             Request::Ping => self.reply(out, &Reply::Pong),
             Request::Version => self.reply(out, &Reply::Version(crate::VERSION_LINE)),

@@ -12,26 +12,26 @@
 mod file;
 mod flags;
 mod refusal;
+mod sources;
 mod storage;
 mod value;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::FromArgMatches as _;
 use kv_protocol::units::SizeText;
 
-use self::file::Entry;
 use self::flags::{Files, Flags};
 pub use self::refusal::{Origin, Refusal};
+use self::sources::{Added, Source, Sources};
 pub use self::storage::{
     Compression, DataDirectory, Durability, KeySource, Secret, SnapshotFormat, Storage,
 };
 pub use self::value::{Endpoint, History, LogFormat, LogLevel};
 use crate::limits;
+use crate::subcommand::Task;
 
 /// The variable that may hold the encryption key itself.
 const KEY_VARIABLE: &str = "KV_ENCRYPTION_KEY";
@@ -97,11 +97,20 @@ pub struct Surroundings<'a> {
     pub cores: usize,
 }
 
-impl Config {
-    /// Reads the configuration of this process.
+/// What the program was started for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The settings.
+    pub config: Config,
+    /// What to do with the data directory; without it, serve.
+    pub task: Option<Task>,
+}
+
+impl Invocation {
+    /// Reads the command line, the environment and the file of this process.
     ///
     /// # Errors
-    /// When a setting is refused or help was asked for: print the [`Refusal`] and exit with its
+    /// When something is refused or help was asked for: print the [`Refusal`] and exit with its
     /// code.
     pub fn from_process() -> Result<Self, Refusal> {
         Self::from_surroundings(&Surroundings {
@@ -112,31 +121,45 @@ impl Config {
         })
     }
 
-    /// Reads a configuration from what it is given.
+    /// Reads what it is given.
     ///
     /// # Errors
-    /// As [`Config::from_process`].
+    /// As [`Invocation::from_process`].
     pub fn from_surroundings(around: &Surroundings<'_>) -> Result<Self, Refusal> {
-        let command = Flags::command();
+        let command = flags::command();
         let given = command.clone().try_get_matches_from(&around.arguments).map_err(boxed)?;
-        let entries = match config_file(&given, around) {
-            Some(path) => file_entries(&command, &path)?,
+        let entries = match sources::config_file(&given, around) {
+            Some(path) => sources::file_entries(&command, &path)?,
             None => Vec::new(),
         };
-        let added = added_flags(&command, &given, around, &entries)?;
+        let added = sources::added_flags(&command, &given, around, &entries)?;
         let program = around.arguments.iter().take(1).cloned();
         let rest = around.arguments.iter().skip(1).cloned();
         let all = program.chain(added.iter().flat_map(Added::flags)).chain(rest);
-        let matches = command.clone().try_get_matches_from(all).map_err(boxed)?;
+        let matches = command.try_get_matches_from(all).map_err(boxed)?;
         let flags = Flags::from_arg_matches(&matches).map_err(boxed)?;
+        let task = flags.task.clone();
         let sources = Sources { given: &given, added: &added };
         let key = encryption_key(around)?;
-        let mut config = Self::from_flags(flags, around.cores, &sources, key)?;
+        let mut config = Config::from_flags(flags, around.cores, &sources, key)?;
         check_relations(&config)?;
-        let is_explicit = sources.of("max-connections") > Source::Default;
-        fit_descriptors(&mut config, around.descriptors_max, is_explicit)?;
-        warn_of_catches(&mut config);
-        Ok(config)
+        // What only a server needs is no reason to refuse a task.
+        if task.is_none() {
+            let is_explicit = sources.of("max-connections") > Source::Default;
+            fit_descriptors(&mut config, around.descriptors_max, is_explicit)?;
+            warn_of_catches(&mut config);
+        }
+        Ok(Self { config, task })
+    }
+}
+
+impl Config {
+    /// Reads a configuration from what it is given, whatever it is to be used for.
+    ///
+    /// # Errors
+    /// As [`Invocation::from_process`].
+    pub fn from_surroundings(around: &Surroundings<'_>) -> Result<Self, Refusal> {
+        Invocation::from_surroundings(around).map(|invocation| invocation.config)
     }
 
     fn from_flags(
@@ -145,7 +168,7 @@ impl Config {
         sources: &Sources<'_>,
         key: Option<Secret>,
     ) -> Result<Self, Refusal> {
-        let Flags { config: _, network, data, files, waiting, bounds, process } = flags;
+        let Flags { config: _, task: _, network, data, files, waiting, bounds, process } = flags;
         Ok(Self {
             listen: network.listen,
             storage: match data.in_memory {
@@ -233,142 +256,10 @@ fn boxed(error: clap::Error) -> Refusal {
     Refusal::Flags(Box::new(error))
 }
 
-/// Where a setting's value comes from; a later one wins over an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Default,
-    File,
-    Variable,
-    Flag,
-}
-
-/// The values of a setting that was not given as a flag.
-struct Added {
-    name: String,
-    source: Source,
-    values: Vec<String>,
-}
-
-impl Added {
-    /// The same as flags.
-    fn flags(&self) -> impl Iterator<Item = OsString> {
-        self.values.iter().map(|value| OsString::from(format!("--{}={value}", self.name)))
-    }
-}
-
-/// Tells of each setting where its value comes from.
-struct Sources<'a> {
-    given: &'a ArgMatches,
-    added: &'a [Added],
-}
-
-impl Sources<'_> {
-    fn of(&self, name: &str) -> Source {
-        if is_given(self.given, name) {
-            return Source::Flag;
-        }
-        let added = self.added.iter().find(|added| added.name == name);
-        added.map_or(Source::Default, |added| added.source)
-    }
-}
-
-/// Whether a setting was given as a flag.
-fn is_given(matches: &ArgMatches, name: &str) -> bool {
-    matches.value_source(&name.replace('-', "_")) == Some(ValueSource::CommandLine)
-}
-
 fn bytes_in_memory(name: &str, size: SizeText) -> Result<usize, Refusal> {
     let too_big =
         |_| Refusal::Together(format!("--{name} {size} is more than this machine can address"));
     usize::try_from(size.0).map_err(too_big)
-}
-
-/// The file to read: the flag's, else the environment's.
-fn config_file(given: &ArgMatches, around: &Surroundings<'_>) -> Option<PathBuf> {
-    let flag = given.get_one::<PathBuf>("config").cloned();
-    let variable = || (around.variable)("KV_CONFIG").filter(|path| !path.is_empty());
-    flag.or_else(|| variable().map(PathBuf::from))
-}
-
-/// The entries of the file, each checked against the flag of its name.
-fn file_entries(command: &Command, path: &Path) -> Result<Vec<Entry>, Refusal> {
-    let entries = file::read(path)?;
-    for entry in &entries {
-        let refuse = |reason| Refusal::Setting {
-            origin: Origin::File(path.into(), entry.line),
-            name: entry.name.clone(),
-            reason,
-        };
-        let Some((_, is_repeatable)) = settings(command).find(|(name, _)| *name == entry.name)
-        else {
-            let names: Vec<_> = settings(command).map(|(name, _)| name).collect();
-            return Err(refuse(format!("no such setting; there are {}", names.join(", "))));
-        };
-        if entry.is_list && !is_repeatable {
-            return Err(refuse("expected one value, not a list".to_owned()));
-        }
-        for value in &entry.values {
-            check_value(command, &entry.name, value).map_err(refuse)?;
-        }
-    }
-    Ok(entries)
-}
-
-/// What the environment and the file say about settings that were not given as flags.
-fn added_flags(
-    command: &Command,
-    given: &ArgMatches,
-    around: &Surroundings<'_>,
-    entries: &[Entry],
-) -> Result<Vec<Added>, Refusal> {
-    let mut added = Vec::new();
-    for (name, _) in settings(command) {
-        let variable = format!("KV_{}", name.replace('-', "_").to_ascii_uppercase());
-        let from_variable = (around.variable)(&variable).filter(|value| !value.is_empty());
-        let (source, values) = if let Some(value) = from_variable {
-            let refuse = |reason| Refusal::Setting {
-                origin: Origin::Variable(variable.clone()),
-                name: name.to_owned(),
-                reason,
-            };
-            let text = value.into_string().map_err(|_| refuse("expected UTF-8".to_owned()))?;
-            check_value(command, name, &text).map_err(refuse)?;
-            (Source::Variable, vec![text])
-        } else if let Some(entry) = entries.iter().find(|entry| entry.name == name) {
-            (Source::File, entry.values.clone())
-        } else {
-            continue;
-        };
-        if !is_given(given, name) {
-            added.push(Added { name: name.to_owned(), source, values });
-        }
-    }
-    Ok(added)
-}
-
-/// The names of all settings, and whether each may be given more than once.
-fn settings(command: &Command) -> impl Iterator<Item = (&str, bool)> {
-    let named = command.get_arguments().filter_map(|flag| {
-        let name = flag.get_long()?;
-        Some((name, matches!(flag.get_action(), ArgAction::Append)))
-    });
-    named.filter(|(name, _)| !matches!(*name, "config" | "help" | "version"))
-}
-
-/// Has the flag `name` read `value`; answers what it expected if it cannot.
-fn check_value(command: &Command, name: &str, value: &str) -> Result<(), String> {
-    let line = ["kv-server".to_owned(), format!("--{name}={value}")];
-    let Err(error) = command.clone().try_get_matches_from(line) else {
-        return Ok(());
-    };
-    let reason = match std::error::Error::source(&error) {
-        Some(reason) => reason.to_string(),
-        None => match error.get(clap::error::ContextKind::ValidValue) {
-            Some(valid) => format!("expected one of {valid}"),
-            None => "expected a value".to_owned(),
-        },
-    };
-    Err(format!("{reason}, found \"{}\"", value.escape_debug()))
 }
 
 /// Refuses values that contradict each other.
@@ -427,7 +318,7 @@ fn check_files(directory: &DataDirectory, write_set: u64) -> Result<(), Refusal>
             SizeText(log_bytes_min)
         )));
     }
-    let within = directory.backup_dir.as_ref().filter(|dir| dir.starts_with(&directory.path));
+    let within = directory.backup_dir.as_ref().filter(|dir| directory.contains(dir));
     if let Some(dir) = within {
         return Err(Refusal::Together(format!(
             "--backup-dir {} is within --data-dir {}: a backup must not be taken for the data, so \

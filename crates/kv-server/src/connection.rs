@@ -31,7 +31,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::{debug, warn};
 
 use self::outbox::Outbox;
-use crate::command::{Client, Listing, Next, refusal};
+use crate::command::{Client, Job, Listing, Next, refusal};
 use crate::limits;
 use crate::listener::{Peer, Stream};
 use crate::server::Server;
@@ -215,7 +215,20 @@ impl Connection {
             Next::Request => Ok(()),
             Next::Close => Err(End::Quit),
             Next::List(listing) => self.write_list(listing).await,
+            Next::Job(job) => self.run_job(job).await,
         }
+    }
+
+    /// Has something done that blocks, and answers it.
+    async fn run_job(&mut self, job: Job) -> Result<(), End> {
+        self.settle_and_flush().await?;
+        let server = Arc::clone(&self.server);
+        let done = tokio::task::spawn_blocking(move || server.run_job(job)).await;
+        let done =
+            done.unwrap_or_else(|panic| Err(refusal(&kv_core::Error::Internal(panic.to_string()))));
+        self.client.answer_job(done, self.outbox.buffer());
+        self.note_reply();
+        Ok(())
     }
 
     /// Runs a line that had to pause, until it has its reply.

@@ -2,12 +2,15 @@
 //!
 //! Read in this order: [`server`] starts and stops it all; [`listener`] takes connections;
 //! [`connection`] speaks the line protocol on one; [`command`] turns a request into calls of the
-//! engine. [`config`], [`telemetry`] and [`shutdown`] are what a service needs besides.
+//! engine. [`config`], [`telemetry`] and [`shutdown`] are what a service needs besides;
+//! [`subcommand`] is what the program does instead of serving.
 //!
 //! **Architecture invariant:** the command layer is shared by every face of the server and knows
 //! neither sockets nor framing; the faces only translate.
 
 pub mod server;
+
+mod storage;
 
 pub mod listener;
 
@@ -19,6 +22,8 @@ pub mod config;
 pub mod limits;
 pub mod shutdown;
 pub mod telemetry;
+
+pub mod subcommand;
 
 /// What VERSION answers: the program's version and the protocol's.
 pub const VERSION_LINE: &str = concat!("kv-server ", env!("CARGO_PKG_VERSION"), " protocol 1");

@@ -135,7 +135,7 @@ pub const fn line_bytes_min(key_bytes_max: u64, value_bytes_max: u64) -> u64 {
     2 * (key_bytes_max + value_bytes_max) + LINE_BYTES_OVERHEAD
 }
 
-/// The least that the log must be allowed to hold, in bytes, given by how much it grows before it is
+/// The least that the log must be allowed to hold, in bytes, given how much it grows before it is
 /// folded and what one transaction may write.
 ///
 /// Twice the larger of them: while so much is being folded, as much again may be written.

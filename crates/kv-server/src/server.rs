@@ -5,21 +5,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kv_core::Database;
+use kv_core::{Database, Stuck, Watermark};
+use kv_persist::Store;
 use kv_protocol::word::Words;
 use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::config::{Config, History};
+use crate::config::{Config, Storage};
 use crate::connection;
 use crate::listener::{BindError, Connections, Listener};
 use crate::shutdown::{Drained, Shutdown, Signals, run_signals};
+use crate::storage;
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
     database: Database,
+    /// The files, if there are any.
+    store: Option<Store>,
     connections: Connections,
     started: Instant,
 }
@@ -29,14 +33,30 @@ pub struct Server {
 pub enum Fault {
     /// An address could not be listened on.
     Bind(BindError),
+    /// The data directory is refused, or failed.
+    Data(kv_persist::Error),
     /// The operating system refused something else that a server needs.
     System(std::io::Error),
 }
+
+impl Fault {
+    /// What the program exits with: 3 for a data directory that is refused, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Fault::Data(error) if error.is_refusal() => ExitCode::from(EXIT_REFUSED),
+            Fault::Data(_) | Fault::Bind(_) | Fault::System(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The exit code for a data directory that is refused.
+const EXIT_REFUSED: u8 = 3;
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Bind(error) => error.fmt(f),
+            Fault::Data(error) => error.fmt(f),
             Fault::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -46,6 +66,7 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Fault::Bind(error) => Some(error),
+            Fault::Data(error) => Some(error),
             Fault::System(error) => Some(error),
         }
     }
@@ -57,27 +78,22 @@ fn no_such_command(spec: &CommandSpec) -> ErrorReply {
 }
 
 impl Server {
-    /// A server with an empty store, not yet listening.
-    pub fn new(config: Config) -> Arc<Server> {
-        let history = match config.history {
-            History::All => None,
-            History::Newest(versions) => usize::try_from(versions.get()).ok(),
+    /// A server with its store, not yet listening.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Data`] if the data directory is refused, or cannot be used.
+    pub fn open(config: Config) -> Result<Arc<Server>, Fault> {
+        let store = match &config.storage {
+            Storage::InMemory => None,
+            Storage::Directory(directory) => Some(storage::open(directory, &config)?),
         };
-        let database = Database::builder()
-            .history(history)
-            .shards(config.shards)
-            .lock_timeout(Some(config.lock_timeout))
-            .view_age_max(config.view_age_max)
-            .key_bytes_max(config.key_bytes_max)
-            .value_bytes_max(config.value_bytes_max)
-            .nesting_max(config.nesting_max)
-            .write_set_bytes_max(config.write_set_bytes_max)
-            .locks_max(config.locks_max)
-            .session_transactions_max(config.session_transactions_max)
-            .transactions_max(config.transactions_max)
-            .open();
+        let database = match &store {
+            Some(store) => store.database().clone(),
+            None => storage::builder(&config).open(),
+        };
         let connections = Connections::new(config.connections_max);
-        Arc::new(Server { config, database, connections, started: Instant::now() })
+        Ok(Arc::new(Server { config, database, store, connections, started: Instant::now() }))
     }
 
     /// The settings.
@@ -88,6 +104,11 @@ impl Server {
     /// The store.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// The files, if there are any.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
     }
 
     /// How many connections are open.
@@ -154,30 +175,53 @@ impl Server {
     }
 }
 
-/// Runs a server until a signal stops it.
+/// Runs a server until a signal stops it, or its log fails.
 ///
 /// # Errors
 ///
-/// When it cannot start.
+/// When it cannot start, or had to stop.
 pub fn run(config: Config) -> Result<ExitCode, Fault> {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let drain_timeout = config.drain_timeout;
+    let threads = config.threads;
+    let server = Server::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.threads)
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(Fault::System)?;
-    let drained = runtime.block_on(async {
+    let (drained, began) = runtime.block_on(async {
         let signals = Signals::catch().map_err(Fault::System)?;
         let shutdown = Shutdown::new();
         tokio::spawn(run_signals(signals, shutdown.clone()));
-        for warning in &config.warnings {
-            warn!("{warning}");
+        if let Some(store) = server.store() {
+            tokio::spawn(stop_when_failed(store.log().synced(), shutdown.clone()));
         }
-        let server = Server::new(config);
         let listeners = server.bind()?;
         listeners.iter().for_each(|listener| listener.announce("lines"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(server.serve(listeners, shutdown).await)
+        let drain = shutdown.drain_token().clone();
+        let began = async move {
+            drain.cancelled().await;
+            Instant::now()
+        };
+        Ok(tokio::join!(Arc::clone(&server).serve(listeners, shutdown), began))
     })?;
     runtime.shutdown_background();
+    if let Some(store) = server.store() {
+        let left = drain_timeout.saturating_sub(began.elapsed());
+        store.close(left).map_err(Fault::Data)?;
+    }
     Ok(drained.exit_code())
+}
+
+/// Has the server stop when its log has failed: nothing can be committed any more, and what was
+/// under way is decided at the next start.
+async fn stop_when_failed(synced: Arc<Watermark>, shutdown: Shutdown) {
+    if synced.reached(u64::MAX).await == Err(Stuck) {
+        error!("the log has failed; the server stops, and the next start decides what was kept");
+        shutdown.drain();
+    }
 }

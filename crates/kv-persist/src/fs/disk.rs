@@ -67,8 +67,16 @@ impl File for std::fs::File {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-        Ok(())
+        let flags = rustix::fs::FallocateFlags::empty();
+        let allocated = rustix::io::retry_on_intr(|| rustix::fs::fallocate(self, flags, 0, bytes));
+        match allocated {
+            // This file system cannot promise space: a write will have to tell.
+            Err(rustix::io::Errno::OPNOTSUPP) if self.metadata()?.len() < bytes => {
+                std::fs::File::set_len(self, bytes)
+            }
+            Err(rustix::io::Errno::OPNOTSUPP) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

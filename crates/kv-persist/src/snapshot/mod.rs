@@ -7,10 +7,13 @@
 use std::fmt;
 use std::path::Path;
 
-use kv_core::{Revision, Version};
+pub use kv_core::Older;
 
 use crate::error::Error;
 use crate::stored::{Stored, StoredBuf, Through};
+
+pub mod json;
+pub mod sqlite;
 
 /// The versions of one key that a fold adds, oldest first; never none. They follow the key's
 /// newest version in the snapshot: there is no number missing, unless `history` let some be left
@@ -22,29 +25,24 @@ pub struct KeyChanges<'a> {
 }
 
 /// What a fold brings.
-#[derive(Debug)]
 pub struct Fold<'a> {
     /// The changed keys, in the order of their bytes, each once.
     pub keys: Vec<KeyChanges<'a>>,
     /// The revision that the snapshot has afterwards, and its time.
     pub through: Through,
+    /// Told from time to time how many of the keys are done.
+    pub progress: &'a dyn Fn(usize),
 }
 
-/// Takes the versions that a snapshot loads: those of one key together, oldest first.
-pub type Sink<'a> = dyn FnMut(Stored<'_>) -> Result<(), Error> + Send + 'a;
-
-/// Which older versions of a key are wanted. Versions come newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Older {
-    /// Only versions below this one.
-    pub below: Version,
-    /// It ends with the first version whose revision is at most this.
-    pub until: Option<Revision>,
-    /// It ends with the first version whose number is at most this.
-    pub down_to: Option<Version>,
-    /// It ends after so many.
-    pub limit: usize,
+impl fmt::Debug for Fold<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fold({} keys through revision {})", self.keys.len(), self.through.revision)
+    }
 }
+
+/// Takes the versions that a snapshot loads: those of one key together, oldest first, in one
+/// thread. Several keys may come at once, each in a thread of its own.
+pub type Sink<'a> = dyn Fn(Stored<'_>) -> Result<(), Error> + Sync + 'a;
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,13 +70,13 @@ pub trait Snapshot: fmt::Debug + Send {
     fn through(&self) -> Through;
 
     /// Hands over what is to be in memory: the newest version of each key, deletes included, and
-    /// the older ones too if [`Snapshot::history`] cannot look them up. May call `sink` from
-    /// several threads' worth of work, but from one at a time, and keys in any order.
+    /// the older ones too if [`Snapshot::history`] cannot look them up. Keys come in any order, in
+    /// up to so many threads.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from being read, or what `sink` answered.
-    fn load(&self, sink: &mut Sink<'_>) -> Result<(), Error>;
+    fn load(&self, threads: usize, sink: &Sink<'_>) -> Result<(), Error>;
 
     /// Folds changes in. When it returns well they are durable; when it does not, the snapshot is
     /// as it was.
@@ -87,6 +85,16 @@ pub trait Snapshot: fmt::Debug + Send {
     ///
     /// [`Error::is_full`] tells whether it may be tried again.
     fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error>;
+
+    /// What can wait until the log has been cut after a fold: puts the files in order. Does nothing
+    /// to what the snapshot holds.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being done. It is tried again after the next fold.
+    fn tidy(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// A way to look up older versions while folds go on; none if they are all in memory.
     fn history(&self) -> Option<Box<dyn History>>;

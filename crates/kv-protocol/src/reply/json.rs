@@ -15,7 +15,7 @@ use crate::time::write_time;
 use crate::word::quote::plain_length;
 
 /// What a key begins with that is not UTF-8, or that begins with this very word.
-const KEY_BASE64: &[u8] = b"base64:";
+pub(crate) const KEY_BASE64: &[u8] = b"base64:";
 
 #[inline]
 pub(super) fn write(out: &mut Vec<u8>, reply: &Reply<'_>) {
@@ -230,16 +230,31 @@ fn key_member(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A key as a string that names it and no other.
-fn key(out: &mut Vec<u8>, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !bytes.starts_with(KEY_BASE64) => string(out, text),
-        _ => {
+pub(crate) fn key(out: &mut Vec<u8>, bytes: &[u8]) {
+    match plain_key(bytes) {
+        Some(text) => string(out, text),
+        None => {
             out.push(b'"');
-            out.extend_from_slice(KEY_BASE64);
-            base64(out, bytes);
+            key_name(out, bytes);
             out.push(b'"');
         }
     }
+}
+
+/// The name of a key without quotes; what surrounds it may want escapes.
+pub(crate) fn key_name(out: &mut Vec<u8>, bytes: &[u8]) {
+    match plain_key(bytes) {
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        None => {
+            out.extend_from_slice(KEY_BASE64);
+            base64(out, bytes);
+        }
+    }
+}
+
+/// A key that is its own name.
+fn plain_key(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|_| !bytes.starts_with(KEY_BASE64))
 }
 
 fn lock_target_member(out: &mut Vec<u8>, target: &LockTarget<'_>) {
@@ -254,7 +269,7 @@ fn lock_target_member(out: &mut Vec<u8>, target: &LockTarget<'_>) {
     }
 }
 
-fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() / 3 * 4 + 4);
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{}", Base64Display::new(bytes, &STANDARD));
@@ -272,7 +287,7 @@ fn one_line(out: &mut Vec<u8>, json: &[u8]) {
 }
 
 /// A string of JSON with everything escaped that must be.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();

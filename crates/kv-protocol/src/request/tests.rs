@@ -69,7 +69,7 @@ fn keys_and_values_without_escapes_are_borrowed() {
 
 #[test]
 fn commands_of_later_versions_are_unknown_now() {
-    for verb in ["EXPIRE", "TTL", "NEAREST", "TOKEN", "ATTACH", "AUTH", "KILL", "BACKUP"] {
+    for verb in ["EXPIRE", "TTL", "NEAREST", "TOKEN", "ATTACH", "AUTH", "KILL"] {
         let error = Request::parse(format!("{verb} k 1").as_bytes()).unwrap_err();
         assert_eq!(error.code, ErrorCode::Unknown);
     }
@@ -160,6 +160,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         Request::Shards,
         Request::Stats,
         Request::Check,
+        Request::Checkpoint,
         Request::Format(Format::Text),
         Request::Format(Format::Json),
         Request::Ping,
@@ -185,6 +186,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         selection().prop_map(Request::Scan),
         selection().prop_map(Request::Count),
         txn().prop_map(|txn| Request::ShowAll { txn }),
+        key().prop_map(|file| Request::Backup { file }),
         simple,
         help,
     ]

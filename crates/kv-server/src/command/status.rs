@@ -1,6 +1,7 @@
 //! LOCKS, SHARDS, STATS, CHECK, HELP: what the server says of itself.
 
 use kv_core::Step;
+use kv_persist::store::StoreStats;
 use kv_protocol::command::{self, CommandSpec, help};
 use kv_protocol::reply::StatValue;
 use kv_protocol::{ListKind, Reply, Row};
@@ -16,6 +17,7 @@ impl Client {
 
     pub(super) fn shards(&mut self, out: &mut Vec<u8>) -> Step<Next> {
         let shards = self.server.database().shards();
+        self.session.depend_on_newest();
         let rows = shards.iter().map(|shard| Row::Shard {
             index: shard.index.0 as u64,
             keys: shard.keys as u64,
@@ -42,8 +44,10 @@ impl Client {
             ("read_views_open", number(store.views_open)),
             ("lock_waits", number(store.lock_waits)),
         ];
-        let rows = stats.into_iter().map(|(name, value)| Row::Stat { name, value });
-        self.list(out, ListKind::Stats, rows)
+        let of_files = self.server.store().map(|store| file_stats(&store.stats()));
+        let stats = stats.into_iter().chain(of_files.into_iter().flatten());
+        self.session.depend_on_newest();
+        self.list(out, ListKind::Stats, stats.map(|(name, value)| Row::Stat { name, value }))
     }
 
     pub(super) fn check(&mut self, out: &mut Vec<u8>) -> Step<Next> {
@@ -66,4 +70,32 @@ impl Client {
         };
         self.list(out, ListKind::Help, help(spec).into_iter().filter(is_there))
     }
+}
+
+/// The rows of STATS about the log and the snapshot.
+fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 17] {
+    let number = StatValue::Number;
+    let (log, fold) = (&stats.log, &stats.checkpoint);
+    [
+        ("log_segments", number(log.segments)),
+        ("log_bytes", number(log.held_bytes)),
+        ("log_bytes_max", number(stats.log_bytes_max)),
+        ("log_written_bytes", number(log.written_bytes)),
+        ("log_commits", number(log.records)),
+        ("log_batches", number(log.batches)),
+        ("log_syncs", number(log.syncs)),
+        ("log_durable_revision", number(log.synced.0)),
+        ("disk_full", number(u64::from(log.is_full))),
+        ("writers_slowed", number(u64::from(log.held_bytes >= stats.log_bytes_max))),
+        ("snapshot_revision", number(fold.through.0)),
+        ("snapshot_bytes", number(fold.snapshot.file_bytes)),
+        ("snapshot_wal_bytes", number(fold.snapshot.wal_bytes)),
+        ("checkpoint_folds", number(fold.folds)),
+        ("checkpoint_keys", number(fold.keys)),
+        ("checkpoint_failures", number(u64::from(fold.failures))),
+        (
+            "checkpoint_last_ms",
+            number(u64::try_from(fold.last_run.as_millis()).unwrap_or(u64::MAX)),
+        ),
+    ]
 }

@@ -6,17 +6,21 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as _, Parser};
+use clap::{Args as _, Command, CommandFactory as _, Parser};
 use kv_protocol::units::{DurationText, SizeText};
 
 use super::storage::{Compression, Durability, SnapshotFormat};
 use super::value::{Endpoint, History, LogFormat, LogLevel};
 use super::value::{command_name, duration, positive_duration, size, whole};
 use crate::limits;
+use crate::subcommand::Task;
 
 /// What stands before the flags in `--help`.
 const ABOUT: &str = "\
 A transactional key-value server that can be talked to from netcat.
+
+Without a command it serves. The commands work on a data directory that no server uses; `kv-server
+import --help` explains one. Every setting may stand before the command or after it.
 
 Every setting below is a flag, an environment variable and a key of the file given by --config.
 --lock-timeout is also KV_LOCK_TIMEOUT, and in the file: lock-timeout = \"5s\". A flag wins over the
@@ -54,6 +58,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
+    #[command(subcommand)]
+    pub(super) task: Option<Task>,
+
     #[command(flatten)]
     pub(super) network: Network,
     #[command(flatten)]
@@ -66,6 +73,34 @@ pub(super) struct Flags {
     pub(super) bounds: Bounds,
     #[command(flatten)]
     pub(super) process: Process,
+}
+
+/// The settings that a subcommand's help shows; it takes the others too, and has no use for them.
+const ABOUT_TASKS: [&str; 10] = [
+    "config",
+    "data_dir",
+    "snapshot",
+    "history",
+    "encryption_key_file",
+    "compression",
+    "max_key",
+    "max_value",
+    "log_level",
+    "log_format",
+];
+
+/// The whole command line: every setting may stand before a subcommand or after it.
+pub(super) fn command() -> Command {
+    let mut command = Flags::command().mut_args(|setting| setting.global(true));
+    // This is when each subcommand gets the settings.
+    command.build();
+    command.mut_subcommands(|task| {
+        task.mut_args(|setting| {
+            let is_shown =
+                !setting.is_global_set() || ABOUT_TASKS.contains(&setting.get_id().as_str());
+            setting.hide(!is_shown)
+        })
+    })
 }
 
 #[derive(Debug, clap::Args)]
@@ -126,7 +161,7 @@ pub(super) struct Data {
 
 /// The names of the settings that are about files.
 pub(super) fn about_files() -> impl Iterator<Item = String> {
-    let command = Files::augment_args(clap::Command::new(""));
+    let command = Files::augment_args(Command::new(""));
     let names: Vec<String> =
         command.get_arguments().filter_map(|flag| flag.get_long()).map(str::to_owned).collect();
     names.into_iter()

@@ -108,6 +108,12 @@ impl fmt::Debug for Secret {
 }
 
 impl DataDirectory {
+    /// Whether a path leads into the directory, going by the names alone: links are not followed.
+    pub fn contains(&self, path: &Path) -> bool {
+        let absolute = |path| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+        absolute(path).starts_with(absolute(&self.path))
+    }
+
     /// The path of a backup that a client named. Only a plain name leads to one, so that a client
     /// cannot have a file written anywhere but in the directory that the operator chose.
     ///
@@ -191,6 +197,17 @@ mod tests {
     fn without_a_directory_there_are_no_backups() {
         let error = directory(None).backup_file(b"a").unwrap_err();
         assert!(error.text.contains("--backup-dir"), "{error}");
+    }
+
+    #[test]
+    fn what_is_within_the_directory_is_seen_by_its_names() {
+        let directory = DataDirectory { path: "./data".into(), ..directory(None) };
+        for path in ["data", "./data/", "data/a", "./data/./a/b"] {
+            assert!(directory.contains(Path::new(path)), "{path}");
+        }
+        for path in [".", "data2", "./data.old", "a/data", "/data"] {
+            assert!(!directory.contains(Path::new(path)), "{path}");
+        }
     }
 
     #[test]

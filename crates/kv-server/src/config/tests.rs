@@ -1,5 +1,9 @@
 //! Tests of the configuration as a whole: precedence, each refusal, and the help.
 
+use std::path::{Path, PathBuf};
+
+use kv_protocol::transfer::Format;
+
 use super::*;
 
 /// A configuration from flags, variables and the text of a file.
@@ -15,6 +19,10 @@ const NOTHING: Given<'static> =
 
 impl Given<'_> {
     fn load(&self) -> Result<Config, Refusal> {
+        self.invocation().map(|invocation| invocation.config)
+    }
+
+    fn invocation(&self) -> Result<Invocation, Refusal> {
         let mut arguments = vec![OsString::from("kv-server")];
         arguments.extend(self.flags.iter().map(OsString::from));
         let path = self.file.map(write_file);
@@ -27,11 +35,11 @@ impl Given<'_> {
         };
         let descriptors_max = self.descriptors_max;
         let around = Surroundings { arguments, variable: &variable, descriptors_max, cores: 6 };
-        let config = Config::from_surroundings(&around);
+        let invocation = Invocation::from_surroundings(&around);
         if let Some(path) = path {
             std::fs::remove_file(path).unwrap();
         }
-        config
+        invocation
     }
 
     fn config(&self) -> Config {
@@ -383,7 +391,7 @@ fn help_teaches_every_setting() {
     let refusal = Given { flags: &["--help"], ..NOTHING }.load().unwrap_err();
     assert_eq!(format!("{:?}", refusal.exit_code()), format!("{:?}", ExitCode::SUCCESS));
     let help = refusal.to_string();
-    for (name, _) in settings(&Flags::command()) {
+    for (name, _) in sources::settings(&flags::command()) {
         assert!(help.contains(&format!("--{name} <")) || help.contains(&format!("--{name}[=")));
     }
     for text in ["[default: 5s]", "[default: 40mb]", "[default: 127.0.0.1:7878]", "Examples:"] {
@@ -397,7 +405,7 @@ fn help_teaches_every_setting() {
 #[test]
 fn the_operators_page_names_every_setting_and_its_default() {
     let page = include_str!("../../../../docs/OPERATIONS.md");
-    let command = Flags::command();
+    let command = flags::command();
     for flag in command.get_arguments() {
         let Some(name) = flag.get_long().filter(|name| !matches!(*name, "help" | "version")) else {
             continue;
@@ -409,4 +417,73 @@ fn the_operators_page_names_every_setting_and_its_default() {
             assert!(row.contains(&default), "--{name} has the default {default}, but: {row}");
         }
     }
+}
+
+#[test]
+fn a_task_may_stand_before_its_settings_or_after_them() {
+    let import = Task::Import { file: "a.csv".into(), format: Some(Format::Json) };
+    let task = ["import", "a.csv", "--format", "json"];
+    let settings = ["--data-dir", "/srv/kv", "--history=all", "--shards=2"];
+    let variables = &[("KV_SNAPSHOT", "json"), ("KV_SHARDS", "4")];
+    for flags in [
+        [&task[..], &settings].concat(),
+        [&settings[..], &task].concat(),
+        [&settings[..2], &task, &settings[2..]].concat(),
+        [&task[..1], &settings, &task[1..]].concat(),
+        [&["--shards=3", "--history=1"], &task[..], &settings].concat(),
+    ] {
+        let file = Some("history = 3\ncompression = \"lz4\"");
+        let invocation = Given { flags: &flags, variables, file, ..NOTHING }.invocation().unwrap();
+        assert_eq!(invocation.task.as_ref(), Some(&import), "{flags:?}");
+        let Config { history, shards, storage, .. } = invocation.config;
+        assert_eq!((history, shards), (History::All, 2), "{flags:?}");
+        let Storage::Directory(directory) = storage else { panic!("{flags:?}") };
+        assert_eq!(directory.path, Path::new("/srv/kv"), "{flags:?}");
+        assert_eq!(directory.snapshot, SnapshotFormat::Json, "{flags:?}");
+        assert_eq!(directory.compression, Compression::Lz4, "{flags:?}");
+    }
+}
+
+#[test]
+fn tasks_are_told_apart() {
+    let task = |flags| Given { flags, ..NOTHING }.invocation().unwrap().task;
+    assert_eq!(task(&[]), None);
+    assert_eq!(task(&["verify"]), Some(Task::Verify));
+    assert_eq!(task(&["repair", "--into=new"]), Some(Task::Repair { into: "new".into() }));
+    assert_eq!(task(&["import", "-"]), Some(Task::Import { file: "-".into(), format: None }));
+    assert_eq!(task(&["export"]), Some(Task::Export { file: "-".into(), format: None }));
+    let csv = Task::Export { file: "a".into(), format: Some(Format::Csv) };
+    assert_eq!(task(&["export", "a", "--format=CSV"]), Some(csv));
+    for (flags, told) in [
+        (&["repair"][..], "--into"),
+        (&["import"], "<FILE>"),
+        (&["import", "a", "b"], "'b'"),
+        (&["export", "--format", "xml"], "expected one of ndjson, json, csv"),
+        (&["--into", "new"], "--into"),
+        (&["verifi"], "verify"),
+    ] {
+        let refusal = Given { flags, ..NOTHING }.refusal();
+        assert!(refusal.contains(told), "{flags:?}: {refusal}");
+    }
+}
+
+#[test]
+fn what_only_a_server_needs_does_not_stop_a_task() {
+    let flags = &["verify", "--max-connections=5000", "--listen=0.0.0.0:1"];
+    let config = Given { flags, descriptors_max: Some(64), ..NOTHING }.config();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn help_on_a_task_shows_what_it_has_use_for() {
+    for name in ["verify", "repair", "import", "export"] {
+        let help = Given { flags: &[name, "--help"], ..NOTHING }.load().unwrap_err().to_string();
+        for text in ["Example", "--data-dir <DIR>", "[default: ./kv-data]", "--config <FILE>"] {
+            assert!(help.contains(text), "{text} is missing in\n{help}");
+        }
+        assert!(!help.contains("--listen") && !help.contains("--lock-timeout"), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+    let help = Given { flags: &["--help"], ..NOTHING }.load().unwrap_err().to_string();
+    assert!(help.contains("Check every record and every row of a data directory"), "{help}");
 }

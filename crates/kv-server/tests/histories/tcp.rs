@@ -34,7 +34,7 @@ impl Served {
             descriptors_max: None,
             cores: 2,
         });
-        let server = Server::new(config.unwrap());
+        let server = Server::open(config.unwrap()).unwrap();
         let (shutdown, (sender, receiver)) = (Shutdown::new(), std::sync::mpsc::channel());
         let (stop, serving) = (shutdown.clone(), Arc::clone(&server));
         let thread = std::thread::spawn(move || {

@@ -80,6 +80,10 @@ impl Session {
                 Ok(Next::List(mut listing)) => {
                     while !self.client.write_list(&mut listing, &mut out, usize::MAX).unwrap() {}
                 }
+                Ok(Next::Job(job)) => {
+                    let done = self.client.server().run_job(job);
+                    self.client.answer_job(done, &mut out);
+                }
                 Err(Pause::Lock(wait)) => {
                     self.waiting = Some((line, wait));
                     return;

@@ -17,7 +17,7 @@ pub(crate) fn server(flags: &[&str]) -> Arc<Server> {
         descriptors_max: None,
         cores: 2,
     });
-    Server::new(config.unwrap())
+    Server::open(config.unwrap()).unwrap()
 }
 
 /// A server that listens.

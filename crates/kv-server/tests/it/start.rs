@@ -34,6 +34,13 @@ fn wrong_settings_are_refused_with_code_2() {
         (&["--history", "0"], "history"),
         (&["--in-memory", "--data-dir", "/nonexistent"], "--data-dir has no meaning"),
         (&["--max-log", "1mb"], "--max-log 1mb is too small"),
+        (&["--backup-dir", "kv-data/backups"], "is within --data-dir ./kv-data"),
+        (&["verify", "--in-memory"], "verify works on a data directory"),
+        (&["repair"], "--into"),
+        (&["repair", "--into", "kv-data/new"], "is within --data-dir ./kv-data"),
+        (&["import"], "<FILE>"),
+        (&["import", "pairs.txt"], "its name does not say its format"),
+        (&["export", "--format", "xml"], "expected one of ndjson, json, csv"),
     ] {
         let (code, stderr) = refused(flags);
         assert_eq!(code, Some(2), "{flags:?}: {stderr}");

@@ -1,0 +1,219 @@
+//! The checkpoint: folds the log into the snapshot, piece by piece, then cuts the log.
+//!
+//! ```text
+//!   log       ──[ folded, cut ]──[ a piece ]──[ durable ]──[ pending ]──►
+//!   snapshot  through ──────────►└── sorted by key, the newest versions of each ──► one fold
+//! ```
+//!
+//! A piece is what lies between the snapshot's revision and some durable revision. It is read
+//! from the log, sorted by key, and folded in one step: durably, or not at all. Only then is the
+//! log cut. So at any moment the snapshot and the log after it are the whole state.
+//!
+//! Commits never wait for a fold. As it goes on, the log is told how much has been folded
+//! ([`Log::free`]), and lets writers go on by as much: when more is written than can be folded,
+//! writers go at the pace of the fold, without stops.
+//!
+//! [`Checkpointer`] does one piece at a time in the caller's thread; [`thread`] drives it.
+
+pub mod thread;
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use kv_core::{Revision, Stamp};
+
+use crate::codec;
+use crate::error::Error;
+use crate::failpoint;
+use crate::log::{Log, LogReader};
+use crate::snapshot::{Fold, KeyChanges, Snapshot, SnapshotStats};
+use crate::stored::{Keep, Stored, Through};
+
+/// Bytes of the log that are folded at once, about. A larger piece writes fewer pages of the
+/// snapshot twice; it is held in memory, with about as much again to sort it.
+pub const PIECE_BYTES: u64 = 48 << 20;
+
+/// Folds a log into a snapshot.
+#[derive(Debug)]
+pub struct Checkpointer {
+    log: Arc<Log>,
+    reader: LogReader,
+    snapshot: Box<dyn Snapshot>,
+    keep: Keep,
+    piece_bytes: u64,
+    /// Bytes of the next piece for which writers were let in by a fold that failed.
+    freed_ahead: u64,
+    /// Cuts the log before the snapshot has what is cut: a planted bug.
+    #[cfg(feature = "testing")]
+    pub cuts_too_early: bool,
+}
+
+/// A piece of the log in memory.
+#[derive(Debug, Default)]
+struct Piece {
+    payloads: Vec<u8>,
+    records: Vec<(Stamp, Range<usize>)>,
+    log_bytes: u64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Folded {
+    /// How many keys were changed.
+    pub keys: usize,
+    /// What the snapshot has been folded through.
+    pub through: Through,
+    /// Whether there was more in the log than fits one piece.
+    pub is_more: bool,
+}
+
+impl Checkpointer {
+    /// Folds `log` into `snapshot`, which it follows.
+    pub fn new(log: Arc<Log>, snapshot: Box<dyn Snapshot>, keep: Keep) -> Checkpointer {
+        let reader = log.reader(snapshot.through().revision);
+        Checkpointer {
+            log,
+            reader,
+            snapshot,
+            keep,
+            piece_bytes: PIECE_BYTES,
+            freed_ahead: 0,
+            #[cfg(feature = "testing")]
+            cuts_too_early: false,
+        }
+    }
+
+    /// Bytes of the log in a piece, about. Default [`PIECE_BYTES`]; tests make it small.
+    #[doc(hidden)]
+    pub fn piece_bytes(&mut self, bytes: u64) -> &mut Checkpointer {
+        self.piece_bytes = bytes;
+        self
+    }
+
+    /// What the snapshot has been folded through.
+    pub fn through(&self) -> Through {
+        self.snapshot.through()
+    }
+
+    /// The snapshot's size.
+    pub fn stats(&self) -> SnapshotStats {
+        self.snapshot.stats()
+    }
+
+    /// Folds one piece of what is durable by now, and cuts the log. Nothing, if there is nothing
+    /// new.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot and the log are as they were, and together still the whole state; the step can
+    /// be repeated.
+    pub fn step(&mut self) -> Result<Folded, Error> {
+        let before = self.snapshot.through();
+        let durable = Revision(self.log.synced().get());
+        if durable <= before.revision {
+            return Ok(Folded { keys: 0, through: before, is_more: false });
+        }
+        let piece = Piece::read(&mut self.reader, durable, self.piece_bytes)?;
+        let Some(&(through, _)) = piece.records.last() else {
+            return Ok(Folded { keys: 0, through: before, is_more: false });
+        };
+        #[cfg(feature = "testing")]
+        if self.cuts_too_early {
+            self.log.cut(through.revision)?;
+        }
+        let folded = self.fold(&piece, through);
+        if folded.is_err() {
+            self.reader = self.log.reader(before.revision);
+        }
+        let keys = folded?;
+        failpoint::hit("snap.before_log_truncate").map_err(injected)?;
+        self.log.cut(through.revision)?;
+        failpoint::hit("snap.after_log_truncate").map_err(injected)?;
+        if let Err(error) = self.snapshot.tidy() {
+            tracing::debug!(%error, "the snapshot is put in order later");
+        }
+        Ok(Folded { keys, through, is_more: through.revision < durable })
+    }
+
+    fn fold(&mut self, piece: &Piece, through: Through) -> Result<usize, Error> {
+        let keys = piece.changes(self.keep)?;
+        let count = keys.len();
+        let freed = Cell::new(self.freed_ahead);
+        let free_to = |bytes: u64| {
+            if bytes > freed.get() {
+                self.log.free(bytes - freed.replace(bytes));
+            }
+        };
+        // Writers may go on by what has been folded so far.
+        let progress = |done: usize| {
+            let share = done as f64 / count.max(1) as f64;
+            free_to(((piece.log_bytes as f64 * share) as u64).min(piece.log_bytes));
+        };
+        let folded = self.snapshot.fold(&Fold { keys, through, progress: &progress });
+        if folded.is_ok() {
+            free_to(piece.log_bytes);
+        }
+        self.freed_ahead = if folded.is_ok() { 0 } else { freed.get() };
+        folded.map(|()| count)
+    }
+
+    /// Writes a copy of the snapshot to a new SQLite file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::backup`].
+    pub fn backup(&self, to: &Path) -> Result<(), Error> {
+        self.snapshot.backup(to)
+    }
+}
+
+impl Piece {
+    /// Reads up to about so many bytes of what is durable.
+    fn read(reader: &mut LogReader, durable: Revision, bytes_max: u64) -> Result<Piece, Error> {
+        let mut piece = Piece::default();
+        reader.read(durable, bytes_max, &mut |record| {
+            let start = piece.payloads.len();
+            piece.payloads.extend_from_slice(record.payload);
+            piece.records.push((record.stamp, start..piece.payloads.len()));
+            piece.log_bytes += record.log_bytes;
+            Ok(())
+        })?;
+        Ok(piece)
+    }
+
+    /// The changes by key, each key's oldest first; of each no more than are kept.
+    fn changes(&self, keep: Keep) -> Result<Vec<KeyChanges<'_>>, Error> {
+        let mut changes = Vec::new();
+        for (stamp, payload) in &self.records {
+            for change in codec::changes(&self.payloads[payload.clone()]) {
+                let change = change.map_err(|bad| {
+                    // It was whole when it was read a moment ago.
+                    Error::Engine(kv_core::Error::Internal(format!(
+                        "the record of revision {}: {bad}",
+                        stamp.revision
+                    )))
+                })?;
+                let kv_core::Change { key, version, datum } = change;
+                changes.push(Stored { key, version, stamp: *stamp, datum });
+            }
+        }
+        // Stable: the versions of a key stay in the order of the log.
+        changes.sort_by(|one, other| one.key.cmp(other.key));
+        let of_key = changes.chunk_by(|one, other| one.key == other.key);
+        let kept = |versions: &[Stored<'_>]| match keep {
+            Keep::All => 0,
+            Keep::Newest(kept) => {
+                versions.len().saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX))
+            }
+        };
+        Ok(of_key
+            .map(|versions| KeyChanges { versions: versions[kept(versions)..].to_vec() })
+            .collect())
+    }
+}
+
+fn injected(error: std::io::Error) -> Error {
+    Error::io("cut", Path::new("the log"), error)
+}

@@ -1,0 +1,236 @@
+//! The thread that folds: when it is time, when the log has grown, and when it is told to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kv_core::Revision;
+use parking_lot::Mutex;
+
+use super::{Checkpointer, Folded};
+use crate::error::Error;
+use crate::log::Log;
+use crate::snapshot::SnapshotStats;
+use crate::stored::Through;
+
+/// How often it looks whether the log has grown.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// After a failure it waits so long, then twice as long, and so on up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How much nicer than others the thread is to them (see nice(2)): readers and writers come first.
+const NICENESS: i32 = 10;
+
+/// When to fold without being told to.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    /// How long a change stays in the log alone.
+    pub interval: Duration,
+    /// By how much the log grows, in bytes.
+    pub log_bytes: u64,
+}
+
+/// What the thread has done, for STATS.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckpointStats {
+    /// What the snapshot has been folded through.
+    pub through: Revision,
+    /// Pieces folded.
+    pub folds: u64,
+    /// Keys folded, a key counted once a piece.
+    pub keys: u64,
+    /// How long the last run took.
+    pub last_run: Duration,
+    /// Failures in a row; 0 after a success.
+    pub failures: u32,
+    /// The snapshot's size.
+    pub snapshot: SnapshotStats,
+}
+
+enum Job {
+    /// Fold all that is durable by now.
+    Fold(Sender<Result<Through, Error>>),
+    /// Fold, then copy.
+    Backup(PathBuf, Sender<Result<Through, Error>>),
+}
+
+/// The thread. Dropped, it ends after the piece that it is at.
+#[derive(Debug)]
+pub struct CheckpointThread {
+    /// None once it is stopped.
+    jobs: Mutex<Option<Sender<Job>>>,
+    stats: Arc<Mutex<CheckpointStats>>,
+    thread: Mutex<Option<JoinHandle<Checkpointer>>>,
+}
+
+impl CheckpointThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub fn spawn(
+        checkpointer: Checkpointer,
+        schedule: Schedule,
+    ) -> Result<CheckpointThread, std::io::Error> {
+        let (jobs, told) = channel();
+        let stats = Arc::new(Mutex::new(CheckpointStats {
+            through: checkpointer.through().revision,
+            snapshot: checkpointer.stats(),
+            ..CheckpointStats::default()
+        }));
+        let worker = Worker {
+            log: Arc::clone(&checkpointer.log),
+            checkpointer,
+            schedule,
+            told,
+            stats: Arc::clone(&stats),
+            last_run: Instant::now(),
+            retry_at: None,
+        };
+        let thread = std::thread::Builder::new().name("kv-checkpoint".into());
+        let thread = thread.spawn(move || worker.run())?;
+        let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
+        Ok(CheckpointThread { jobs, stats, thread })
+    }
+
+    /// Folds all that is durable by now. Blocks until that is done.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done; it is tried again by itself.
+    pub fn checkpoint(&self) -> Result<Through, Error> {
+        self.order(Job::Fold)
+    }
+
+    /// Folds, then writes a copy to a new file. Blocks until that is done.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done; then there is no such file.
+    pub fn backup(&self, to: PathBuf) -> Result<Through, Error> {
+        self.order(|answer| Job::Backup(to, answer))
+    }
+
+    fn order(
+        &self,
+        job: impl FnOnce(Sender<Result<Through, Error>>) -> Job,
+    ) -> Result<Through, Error> {
+        let gone = || Error::Engine(kv_core::Error::Internal("the checkpoint has ended".into()));
+        let (answer, answered) = channel();
+        let sent = self.jobs.lock().as_ref().map(|jobs| jobs.send(job(answer)));
+        sent.ok_or_else(gone)?.map_err(|_| gone())?;
+        answered.recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> CheckpointStats {
+        *self.stats.lock()
+    }
+
+    /// Ends it after the piece that it is at, and gives back what it drove; none if it was stopped
+    /// before, or panicked.
+    pub fn stop(&self) -> Option<Checkpointer> {
+        *self.jobs.lock() = None;
+        self.thread.lock().take()?.join().ok()
+    }
+}
+
+impl Drop for CheckpointThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Worker {
+    log: Arc<Log>,
+    checkpointer: Checkpointer,
+    schedule: Schedule,
+    told: Receiver<Job>,
+    stats: Arc<Mutex<CheckpointStats>>,
+    last_run: Instant,
+    retry_at: Option<Instant>,
+}
+
+impl Worker {
+    fn run(mut self) -> Checkpointer {
+        // Of this thread alone, which Linux counts as a process. If it is refused, all is well.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+        loop {
+            match self.told.recv_timeout(LOOK_EVERY) {
+                Ok(Job::Fold(answer)) => {
+                    let _ = answer.send(self.fold_all());
+                }
+                Ok(Job::Backup(to, answer)) => {
+                    let folded = self.fold_all();
+                    let copied = folded.and_then(|_| self.checkpointer.backup(&to));
+                    let _ = answer.send(copied.map(|()| self.checkpointer.through()));
+                }
+                Err(RecvTimeoutError::Timeout) if self.is_time() => self.fold_unasked(),
+                Err(RecvTimeoutError::Timeout) => self.note_sizes(),
+                Err(RecvTimeoutError::Disconnected) => return self.checkpointer,
+            }
+        }
+    }
+
+    fn is_time(&self) -> bool {
+        if let Some(retry_at) = self.retry_at {
+            return Instant::now() >= retry_at;
+        }
+        let is_behind = self.log.synced().get() > self.checkpointer.through().revision.0;
+        let is_due = self.last_run.elapsed() >= self.schedule.interval;
+        is_behind && (is_due || self.log.stats().held_bytes >= self.schedule.log_bytes)
+    }
+
+    fn fold_unasked(&mut self) {
+        let started = Instant::now();
+        match self.fold_all() {
+            Ok(_) => self.stats.lock().last_run = started.elapsed(),
+            Err(error) => tracing::warn!(%error, "the checkpoint failed, and is tried again"),
+        }
+    }
+
+    /// Folds piece by piece until nothing is left of what was durable when it began.
+    fn fold_all(&mut self) -> Result<Through, Error> {
+        self.log.sync()?;
+        let goal = self.log.synced().get();
+        loop {
+            match self.checkpointer.step() {
+                Ok(folded) => {
+                    self.note_fold(folded);
+                    if folded.through.revision.0 >= goal || !folded.is_more {
+                        self.last_run = Instant::now();
+                        return Ok(folded.through);
+                    }
+                }
+                Err(error) => {
+                    self.note_failure();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn note_fold(&mut self, folded: Folded) {
+        self.retry_at = None;
+        let mut stats = self.stats.lock();
+        stats.failures = 0;
+        stats.through = folded.through.revision;
+        stats.folds += u64::from(folded.keys > 0);
+        stats.keys += folded.keys as u64;
+        stats.snapshot = self.checkpointer.stats();
+    }
+
+    fn note_failure(&mut self) {
+        let mut stats = self.stats.lock();
+        let doublings = stats.failures.min(RETRY_MAX.as_secs().ilog2());
+        stats.failures += 1;
+        self.retry_at = Some(Instant::now() + (RETRY_FIRST * 2u32.pow(doublings)).min(RETRY_MAX));
+    }
+
+    fn note_sizes(&self) {
+        self.stats.lock().snapshot = self.checkpointer.stats();
+    }
+}

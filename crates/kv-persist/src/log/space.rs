@@ -1,0 +1,221 @@
+//! Space for commits: set aside before they are installed, so that a full disk refuses cleanly.
+//!
+//! Two things bound it. The *disk*: a reservation is backed by space that the writer has allocated
+//! in the active segment. And the *log*: once it holds as much as it may, commits wait until the
+//! checkpoint has folded some of it, so that writers are slowed to the fold's rate. The log may
+//! pass its bound by the last commit that was let in, so that one larger than the bound can pass.
+//!
+//! Whoever must wait draws a ticket: the sum of all bytes that have been waited for. The watermark
+//! rises by as much as there is room, so that about as many are woken as can go on, in the order in
+//! which they came.
+
+use std::sync::Arc;
+
+use kv_core::{Reached, Watermark};
+use parking_lot::Mutex;
+
+/// What is set aside, and what may be.
+#[derive(Debug)]
+pub(super) struct Space {
+    state: Mutex<State>,
+    room: Arc<Watermark>,
+    /// How much the log may hold, in bytes.
+    held_bytes_max: u64,
+    /// How much is allocated at once, in bytes.
+    step_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of the active segment that have room on the disk and are not written yet.
+    allocated: u64,
+    /// Of these, set aside for commits.
+    claimed: u64,
+    /// Bytes that the log holds, those set aside included, and has not been told to forget.
+    held: u64,
+    /// The largest reservation for which too little was allocated.
+    wanted: u64,
+    /// Whether the disk refused to allocate more.
+    is_disk_full: bool,
+    /// Whether the disk refused a write in spite of what was allocated.
+    is_write_refused: bool,
+    /// The last ticket.
+    ticket: u64,
+}
+
+/// Why nothing was set aside.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Because the checkpoint has to fold first.
+    Bound(Reached),
+    /// Because the writer has to allocate first.
+    Unallocated(Reached),
+    /// Because the disk is full.
+    DiskFull,
+}
+
+impl Space {
+    pub(super) fn new(held: u64, held_bytes_max: u64, step_bytes: u64) -> Space {
+        let state = State { held, ..State::default() };
+        Space { state: Mutex::new(state), room: Watermark::new(0), held_bytes_max, step_bytes }
+    }
+
+    /// Sets `bytes` aside.
+    pub(super) fn claim(&self, bytes: u64) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        if state.is_write_refused {
+            return Err(Refused::DiskFull);
+        }
+        if state.held >= self.held_bytes_max {
+            return Err(Refused::Bound(self.wait(&mut state, bytes)));
+        }
+        if bytes > state.unclaimed() {
+            if state.is_disk_full {
+                return Err(Refused::DiskFull);
+            }
+            state.wanted = state.wanted.max(bytes);
+            return Err(Refused::Unallocated(self.wait(&mut state, bytes)));
+        }
+        state.claimed += bytes;
+        state.held += bytes;
+        Ok(())
+    }
+
+    fn wait(&self, state: &mut State, bytes: u64) -> Reached {
+        state.ticket = state.ticket.max(self.room.get()) + bytes;
+        self.room.reached(state.ticket)
+    }
+
+    /// Gives back what was set aside.
+    pub(super) fn unclaim(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.claimed -= bytes;
+        state.held = state.held.saturating_sub(bytes);
+        self.wake(&state);
+    }
+
+    /// A batch was written: of what was set aside for it, it took so much.
+    pub(super) fn written(&self, reserved: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.claimed -= reserved;
+        state.allocated = state.allocated.saturating_sub(bytes);
+        state.held = (state.held + bytes).saturating_sub(reserved);
+        state.is_write_refused = false;
+        self.wake(&state);
+    }
+
+    /// The checkpoint has folded so much.
+    pub(super) fn free(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.held = state.held.saturating_sub(bytes);
+        self.wake(&state);
+    }
+
+    /// Takes back what was said to be folded.
+    pub(super) fn unfree(&self, bytes: u64) {
+        self.state.lock().held += bytes;
+    }
+
+    /// How much more is to be allocated now: what is wanted at least, and a step beyond it.
+    pub(super) fn to_allocate(&self) -> Option<ToAllocate> {
+        let mut state = self.state.lock();
+        let unclaimed = state.unclaimed();
+        if unclaimed >= state.wanted.max(self.step_bytes / 2) {
+            // Whoever wanted more than the disk has was told so; others may try.
+            state.is_disk_full = false;
+            return None;
+        }
+        let least = state.wanted.saturating_sub(unclaimed);
+        Some(ToAllocate { least, best: least + self.step_bytes })
+    }
+
+    /// So much more was allocated.
+    pub(super) fn allocated(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.allocated += bytes;
+        if state.unclaimed() >= state.wanted {
+            state.wanted = 0;
+            state.is_disk_full = false;
+        }
+        self.wake(&state);
+    }
+
+    /// The disk is too full to allocate more: whoever waits for it is told so.
+    pub(super) fn disk_is_full(&self) {
+        let mut state = self.state.lock();
+        state.is_disk_full = true;
+        state.wanted = 0;
+        self.room.advance(state.ticket);
+    }
+
+    /// The disk refused a write.
+    pub(super) fn write_was_refused(&self) {
+        let mut state = self.state.lock();
+        state.is_write_refused = true;
+        self.room.advance(state.ticket);
+    }
+
+    /// Goes over to a segment that has at least as much allocated.
+    pub(super) fn move_to(&self, allocated: u64) {
+        let mut state = self.state.lock();
+        assert!(allocated >= state.claimed, "what is set aside stays backed");
+        state.allocated = allocated;
+        self.wake(&state);
+    }
+
+    /// How much is allocated and not written yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.state.lock().allocated
+    }
+
+    /// How much the log holds.
+    pub(super) fn held(&self) -> u64 {
+        self.state.lock().held
+    }
+
+    /// Whether somebody waits for the writer to allocate.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.state.lock().wanted > 0
+    }
+
+    /// Whether the disk refuses reservations or writes.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        state.is_disk_full || state.is_write_refused
+    }
+
+    /// Wakes those that can go on, if any were overlooked because others gave up waiting.
+    pub(super) fn wake_overlooked(&self) {
+        self.wake(&self.state.lock());
+    }
+
+    /// Nobody will ever be given anything.
+    pub(super) fn fail(&self) {
+        self.room.get_stuck();
+    }
+
+    /// Wakes as many as there is room for.
+    fn wake(&self, state: &State) {
+        let served = self.room.get();
+        if served >= state.ticket || state.held >= self.held_bytes_max {
+            return;
+        }
+        let room = state.unclaimed().min(self.held_bytes_max - state.held);
+        self.room.advance(served.saturating_add(room).min(state.ticket));
+    }
+}
+
+impl State {
+    fn unclaimed(&self) -> u64 {
+        self.allocated.saturating_sub(self.claimed)
+    }
+}
+
+/// What the writer is to allocate, in bytes beyond what is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ToAllocate {
+    /// Without this much somebody cannot go on. May be 0.
+    pub(super) least: u64,
+    /// With this much nobody will have to wait soon.
+    pub(super) best: u64,
+}

@@ -1,0 +1,230 @@
+//! A fold: one transaction that brings the file from one revision to a later one.
+//!
+//! ```text
+//!   before        pair: house 3                    history: house 2 → house 1
+//!   fold          house 4, house 5
+//!   after         pair: house 5 → house 4          history: house 2 → house 1, house 3, house 4
+//! ```
+//!
+//! Keys come in order, so that the pages of `pair` are changed one after the other, each once. The
+//! row that is superseded is copied to the end of `history`, and so are versions in between; what
+//! the policy does not keep is not written at all. Versions that have been superseded since are
+//! left to the collector.
+
+use kv_core::Version;
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::meta::Meta;
+use super::row::{Encoder, Row, bound, columns};
+use super::{Source, SqliteSnapshot, collect, damaged, failed, hit};
+use crate::error::Error;
+use crate::snapshot::{Fold, KeyChanges};
+use crate::stored::Stored;
+
+/// Longest key and value that a row of `pair` has in it, in bytes. Longer ones would leave few rows
+/// to a page, and make the tree deep; from a quarter of a page on, SQLite would read all of the
+/// value only to compare the key.
+const PAIR_BYTES_MAX: usize = 200;
+
+/// How many keys are done from one report of progress to the next.
+const KEYS_PER_REPORT: usize = 256;
+
+impl SqliteSnapshot {
+    /// Folds changes in.
+    pub(super) fn fold_in(&mut self, fold: &Fold<'_>) -> Result<(), Error> {
+        assert!(fold.through.revision >= self.meta.through.revision, "a snapshot never goes back");
+        let path = &self.source.path;
+        let hit = |name| hit(name).map_err(|error| Error::io("write", path, error));
+        hit("snap.begin")?;
+        let transaction = Transaction::new_unchecked(&self.writer, TransactionBehavior::Immediate)
+            .map_err(failed(path, "begin a fold"))?;
+        let mut meta = self.meta.clone();
+        let appended_from = meta.next_id;
+        collect::take_over(&mut meta, self.source.keep);
+        let mut keys = KeyFold::new(&self.source, &transaction, &mut meta)?;
+        for (done, changes) in fold.keys.iter().enumerate() {
+            if done % KEYS_PER_REPORT == 0 {
+                (fold.progress)(done);
+            }
+            if done == fold.keys.len() / 2 {
+                hit("snap.mid")?;
+            }
+            keys.fold(changes)?;
+        }
+        drop(keys);
+        let appended = meta.next_id - appended_from;
+        meta.history += appended;
+        collect::collect(&transaction, &mut meta, appended)
+            .map_err(failed(path, "prune history"))?;
+        meta.through = fold.through;
+        meta.is_backup = false;
+        meta.write(&transaction).map_err(failed(path, "write the metadata"))?;
+        hit("snap.before_commit")?;
+        transaction.commit().map_err(failed(path, "commit a fold"))?;
+        self.meta = meta;
+        (fold.progress)(fold.keys.len());
+        hit("snap.after_commit")
+    }
+}
+
+/// Folds one key after the other.
+struct KeyFold<'a> {
+    source: &'a Source,
+    meta: &'a mut Meta,
+    encoder: Encoder,
+    find: CachedStatement<'a>,
+    supersede: CachedStatement<'a>,
+    append: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
+}
+
+/// What `pair` has of a key so far.
+struct Found {
+    version: i64,
+    place: Option<i64>,
+}
+
+impl<'a> KeyFold<'a> {
+    fn new(
+        source: &'a Source,
+        transaction: &'a Transaction<'_>,
+        meta: &'a mut Meta,
+    ) -> Result<KeyFold<'a>, Error> {
+        let prepare =
+            |sql| transaction.prepare_cached(sql).map_err(failed(&source.path, "prepare a fold"));
+        Ok(KeyFold {
+            source,
+            meta,
+            encoder: Encoder::new(&source.form),
+            find: prepare("SELECT version, place FROM pair WHERE key = ?1")?,
+            supersede: prepare(concat!(
+                "INSERT INTO history (",
+                columns!(),
+                ", previous, id) SELECT ",
+                columns!(),
+                ", previous, ?1 FROM pair WHERE key = ?2"
+            ))?,
+            append: prepare(concat!(
+                "INSERT INTO history (",
+                columns!(),
+                ", previous, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ))?,
+            insert: prepare(concat!(
+                "INSERT INTO pair (",
+                columns!(),
+                ", previous, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ))?,
+            update: prepare(
+                "UPDATE pair SET version = ?2, revision = ?3, time = ?4, type = ?5, expires = ?6, \
+                 codec = ?7, checksum = ?8, value = ?9, previous = ?10, place = ?11 WHERE key = ?1",
+            )?,
+        })
+    }
+
+    fn fold(&mut self, changes: &KeyChanges<'_>) -> Result<(), Error> {
+        let path = &self.source.path;
+        let Some((newest, between)) = changes.versions.split_last() else {
+            return Ok(());
+        };
+        let keep = self.source.keep;
+        let oldest = changes.versions[0].version.0.cast_signed();
+        let found = self.find(newest.key).map_err(failed(path, "look for a key"))?;
+        if found.as_ref().is_some_and(|found| found.version >= oldest) {
+            return Err(damaged(
+                path,
+                "it has versions that are newer than those of the log".into(),
+            ));
+        }
+        if let Some(found) = &found {
+            let before = Version(found.version.cast_unsigned());
+            collect::superseded(self.meta, before, newest.version, found.place.is_some());
+        }
+        let mut previous = match &found {
+            Some(found) if keep.keeps(Version(found.version.cast_unsigned()), newest.version) => {
+                Some(self.supersede(found, newest.key).map_err(failed(path, "append history"))?)
+            }
+            _ => None,
+        };
+        for older in between.iter().filter(|older| keep.keeps(older.version, newest.version)) {
+            let id = self.append(*older, previous).map_err(failed(path, "append history"))?;
+            previous = Some(id);
+        }
+        self.replace(*newest, previous, found.is_some()).map_err(failed(path, "change a row"))
+    }
+
+    fn find(&mut self, key: &[u8]) -> rusqlite::Result<Option<Found>> {
+        let key = bound(self.encoder.key(key));
+        self.find
+            .query_row([key], |row| Ok(Found { version: row.get(0)?, place: row.get(1)? }))
+            .optional()
+    }
+
+    /// Sees to it that the version that `pair` has is in `history`; answers where.
+    fn supersede(&mut self, found: &Found, key: &[u8]) -> rusqlite::Result<i64> {
+        if let Some(place) = found.place {
+            return Ok(place);
+        }
+        let id = next_id(self.meta);
+        self.supersede.execute(params![id, bound(self.encoder.key(key))])?;
+        Ok(id)
+    }
+
+    fn append(&mut self, version: Stored<'_>, previous: Option<i64>) -> rusqlite::Result<i64> {
+        let id = next_id(self.meta);
+        execute(&mut self.append, &self.encoder.row(version), previous, Some(id))?;
+        Ok(id)
+    }
+
+    fn replace(
+        &mut self,
+        newest: Stored<'_>,
+        previous: Option<i64>,
+        is_known: bool,
+    ) -> rusqlite::Result<()> {
+        let mut row = self.encoder.row(newest);
+        let mut place = None;
+        if row.bytes() > PAIR_BYTES_MAX && !matches!(row.value, ValueRef::Null) {
+            let id = next_id(self.meta);
+            execute(&mut self.append, &row, previous, Some(id))?;
+            row.value = ValueRef::Null;
+            place = Some(id);
+        }
+        if is_known {
+            execute(&mut self.update, &row, previous, place)
+        } else {
+            self.meta.pairs += 1;
+            execute(&mut self.insert, &row, previous, place)
+        }
+    }
+}
+
+fn next_id(meta: &mut Meta) -> i64 {
+    let id = meta.next_id;
+    meta.next_id += 1;
+    id
+}
+
+/// Executes a statement whose parameters are the columns of a row, the row before it and an id.
+fn execute(
+    statement: &mut CachedStatement<'_>,
+    row: &Row<'_>,
+    previous: Option<i64>,
+    id: Option<i64>,
+) -> rusqlite::Result<()> {
+    statement.execute(params![
+        bound(row.key),
+        row.version,
+        row.revision,
+        row.time,
+        row.kind,
+        row.expires,
+        row.codec,
+        row.checksum,
+        bound(row.value),
+        previous,
+        id,
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The snapshot as an ordinary SQLite file, which any SQLite tool reads while the server runs.
+//!
+//! # Reading the source
+//!
+//! - [`schema`]: the tables; what else is in a file, and is refused.
+//! - [`row`]: a version as a row, with its checksum, sealed or compressed.
+//! - [`fold`]: changes go in; [`collect`]: what is no longer kept goes out.
+//! - [`load`] and [`history`]: what is read at a start, and later.
+//! - [`meta`] and [`open`]: whose file it is, and how it is opened without trusting it.
+//!
+//! # What is relied upon
+//!
+//! SQLite runs in WAL mode with `synchronous=FULL`: a commit is durable when it returns, and who
+//! reads never waits for a fold. A fold that fails is rolled back by SQLite. After a kill, SQLite
+//! finds the last whole commit in its write-ahead log. Its pages have no checksums, so rows do.
+
+mod collect;
+mod fold;
+mod history;
+mod load;
+mod meta;
+mod open;
+mod ranges;
+mod row;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::compress::Compression;
+use crate::crypt::{Cipher, KeyId};
+use crate::error::Error;
+use crate::snapshot::{Fold, History, Sink, Snapshot, SnapshotStats, Verified};
+use crate::stored::{DatabaseId, Keep, Through};
+
+use history::SqliteHistory;
+use meta::Meta;
+use open::Access;
+use row::Form;
+
+pub use open::Identity;
+
+/// Longest write-ahead log that is left as long as it is after a fold, in bytes.
+const WAL_BYTES_KEPT_MAX: u64 = 256 << 20;
+
+/// How an SQLite snapshot is to be opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// Which versions are kept. What an earlier setting has removed does not come back.
+    pub keep: Keep,
+    /// The cipher that rows are encrypted with, if they are.
+    pub cipher: Option<Arc<Cipher>>,
+    /// What values are compressed with from now on. Those in the file stay as they are.
+    pub compression: Compression,
+}
+
+/// A snapshot in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteSnapshot {
+    source: Source,
+    writer: Connection,
+    meta: Meta,
+    /// Connections for looking up history.
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// What it takes to read the file, in any thread.
+#[derive(Debug, Clone)]
+struct Source {
+    path: Arc<PathBuf>,
+    keep: Keep,
+    form: Form,
+}
+
+impl SqliteSnapshot {
+    /// Creates an empty one, durably, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// If the file exists, or cannot be written; then there is none.
+    pub fn create(options: SqliteOptions, database: DatabaseId) -> Result<SqliteSnapshot, Error> {
+        let key = options.cipher.as_ref().map_or(KeyId::NONE, |cipher| cipher.key_id());
+        open::create(&options.path, &Meta::new(database, key, options.keep))?;
+        SqliteSnapshot::open(options)
+    }
+
+    /// Opens one that exists.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged, of a later format, encrypted with another key or not at all, or if there
+    /// is something in it that does not belong there: then nothing has been changed.
+    pub fn open(options: SqliteOptions) -> Result<SqliteSnapshot, Error> {
+        let SqliteOptions { path, keep, cipher, compression } = options;
+        let (look, meta) = open::look(&path)?;
+        check_key(&path, meta.key, cipher.as_deref())?;
+        drop(look);
+        let writer = open::connect(&path, Access::Write)?;
+        writer.pragma_update(None, "journal_mode", "WAL").map_err(failed(&path, "open"))?;
+        let meta = Meta::read(&writer, &path)?;
+        Ok(SqliteSnapshot {
+            source: Source { path: Arc::new(path), keep, form: Form { cipher, compression } },
+            writer,
+            meta,
+            idle: Arc::default(),
+        })
+    }
+
+    /// Looks at a file without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being used, its key aside.
+    pub fn look(path: &Path) -> Result<Identity, Error> {
+        open::look(path).map(|(_, meta)| Identity::of(&meta))
+    }
+
+    /// What the file says of itself.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.meta)
+    }
+}
+
+impl Snapshot for SqliteSnapshot {
+    fn through(&self) -> Through {
+        self.meta.through
+    }
+
+    fn load(&self, threads: usize, sink: &Sink<'_>) -> Result<(), Error> {
+        self.source.load(self.meta.pairs, threads, sink)
+    }
+
+    fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error> {
+        self.fold_in(fold)
+    }
+
+    /// Moves SQLite's write-ahead log into the file. As long as somebody outside reads what is in
+    /// it, part of it stays, and it grows.
+    fn tidy(&mut self) -> Result<(), Error> {
+        // Its blocks are used again, which is faster than allocating others, unless it was long.
+        let mode = match self.stats().wal_bytes {
+            ..=WAL_BYTES_KEPT_MAX => "PRAGMA wal_checkpoint(RESTART)",
+            _ => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        let checkpoint = || {
+            // Whoever is in the way is not waited for.
+            self.writer.busy_timeout(Duration::ZERO)?;
+            self.writer.query_row(mode, [], |_| Ok(()))?;
+            self.writer.busy_timeout(open::BUSY_WAIT)
+        };
+        let failed = failed(&self.source.path, "move the write-ahead log into the file");
+        checkpoint().map_err(failed)
+    }
+
+    fn history(&self) -> Option<Box<dyn History>> {
+        Some(Box::new(SqliteHistory { source: self.source.clone(), idle: Arc::clone(&self.idle) }))
+    }
+
+    fn backup(&self, _to: &Path) -> Result<(), Error> {
+        Err(Error::Mismatch { path: self.source.path.to_path_buf(), what: "not yet".into() })
+    }
+
+    fn verify(&self) -> Result<Verified, Error> {
+        Ok(Verified::default())
+    }
+
+    fn stats(&self) -> SnapshotStats {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        SnapshotStats {
+            file_bytes: bytes(&self.source.path),
+            wal_bytes: bytes(&open::beside(&self.source.path, "-wal")),
+        }
+    }
+}
+
+fn check_key(path: &Path, found: KeyId, cipher: Option<&Cipher>) -> Result<(), Error> {
+    let path = path.display();
+    let what = match cipher.map(Cipher::key_id) {
+        Some(key) if key == found => return Ok(()),
+        None if found.is_none() => return Ok(()),
+        Some(_) if found.is_none() => {
+            format!("{path} is not encrypted; leave the key away, or encrypt it first")
+        }
+        Some(key) => format!("{path} is encrypted with key {found}, and this is key {key}"),
+        None => format!("{path} is encrypted with key {found}, and none was given"),
+    };
+    Err(Error::Key { what })
+}
+
+/// An error for a file that is not as it was written.
+fn damaged(path: &Path, what: String) -> Error {
+    Error::Damaged { path: path.to_owned(), offset: 0, what }
+}
+
+/// An error for a row that is not as it was written.
+fn damaged_row(path: &Path, key: &[u8], what: &str) -> Error {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let key = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES_MAX)]);
+    damaged(path, format!("the row of key \"{}\": {what}", key.escape_debug()))
+}
+
+/// What SQLite answered, for use in `map_err`; damage is told apart from a refusal.
+fn failed(path: &Path, what: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            damaged(path, format!("SQLite says: {error}"))
+        }
+        _ => Error::Sqlite { what, source: error },
+    }
+}
+
+/// Stands in for the failpoints.
+fn hit(_name: &'static str) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Creating the file, looking at one without touching it, and connecting to it.
+//!
+//! A file is looked at before it is opened for writing: first the 100 bytes of its header, which
+//! say whether it is ours and of a format that we know, then through a connection that only reads.
+//! What is refused has not been changed.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::meta::Meta;
+use super::schema;
+use super::{damaged, failed};
+use crate::crypt::KeyId;
+use crate::error::Error;
+use crate::fs::{Disk, FileSystem};
+use crate::stored::{DatabaseId, Through};
+
+/// How long something waits for another program that holds SQLite's own lock.
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Pages that the writer keeps in memory, in KiB: the inner ones of some hundred million keys.
+/// Changed leaves beyond it go to the write-ahead log early, which costs nothing: keys come in
+/// order, so none is changed twice.
+const CACHE_KIB: u32 = 8 << 10;
+
+/// The first version of SQLite that does not corrupt a file in WAL mode.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What a file says of itself, read without changing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Whose it is.
+    pub database: DatabaseId,
+    /// What it has been folded through.
+    pub through: Through,
+    /// The key that it is encrypted with; none of it, if it is not.
+    pub key: KeyId,
+    /// Whether it is a copy made by a backup, into which nothing has been folded since.
+    pub is_backup: bool,
+}
+
+impl Identity {
+    pub(super) fn of(meta: &Meta) -> Identity {
+        Identity {
+            database: meta.database,
+            through: meta.through,
+            key: meta.key,
+            is_backup: meta.is_backup,
+        }
+    }
+}
+
+/// The name of SQLite's write-ahead log or its index, which stand beside the file.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes an empty file. It is made under another name, so that one with this name is complete.
+pub(super) fn create(path: &Path, meta: &Meta) -> Result<(), Error> {
+    if fs::exists(path).map_err(|error| Error::io("create", path, error))? {
+        let source = io::ErrorKind::AlreadyExists.into();
+        return Err(Error::io("create", path, source));
+    }
+    let new = beside(path, "-new");
+    remove(&new)?;
+    Disk.create(&new).map_err(|error| Error::io("create", &new, error))?;
+    let connection = connect(&new, Access::Write)?;
+    fill(&connection, meta).map_err(failed(path, "create"))?;
+    drop(connection);
+    settle(&new, path)
+}
+
+/// Makes a finished file durable, and then gives it its name.
+pub(super) fn settle(new: &Path, path: &Path) -> Result<(), Error> {
+    let file = File::open(new).map_err(|error| Error::io("open", new, error))?;
+    file.sync_all().map_err(|error| Error::io("sync", new, error))?;
+    Disk.rename(new, path).map_err(|error| Error::io("rename", new, error))?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    Disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
+}
+
+/// Removes a file that may not be there, and what SQLite put beside it.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let path = beside(path, suffix);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn fill(connection: &Connection, meta: &Meta) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
+    connection.pragma_update(None, "encoding", "UTF-8")?;
+    connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", schema::FORMAT)?;
+    let transaction = connection.unchecked_transaction()?;
+    schema::create(connection, meta.key.is_none())?;
+    meta.write(connection)?;
+    transaction.commit()?;
+    connection.pragma_update(None, "journal_mode", "WAL")
+}
+
+/// Looks at a file without changing anything: header, schema, metadata.
+///
+/// # Errors
+///
+/// What keeps it from being used.
+pub(super) fn look(path: &Path) -> Result<(Connection, Meta), Error> {
+    check_header(path)?;
+    let connection = connect(path, Access::Look)?;
+    let encoding: String = connection
+        .pragma_query_value(None, "encoding", |row| row.get(0))
+        .map_err(failed(path, "read"))?;
+    if encoding != "UTF-8" {
+        return Err(damaged(path, format!("its text is encoded in {encoding}")));
+    }
+    let meta = Meta::read(&connection, path)?;
+    schema::check(&connection, path, meta.key.is_none())?;
+    Ok((connection, meta))
+}
+
+fn check_header(path: &Path) -> Result<(), Error> {
+    let mut header = [0; HEADER_BYTES];
+    let mut file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+    file.read_exact(&mut header).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => damaged(path, "it is shorter than its header".into()),
+        _ => Error::io("read", path, error),
+    })?;
+    if !header.starts_with(MAGIC) {
+        return Err(damaged(path, "it is not an SQLite file".into()));
+    }
+    let number = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let (format, application) = (number(60), number(68));
+    if application != schema::APPLICATION_ID {
+        let what = "it is an SQLite file, but none of this program; name another --data-dir";
+        return Err(Error::Mismatch { path: path.to_owned(), what: what.into() });
+    }
+    match format {
+        schema::FORMAT => Ok(()),
+        0 => Err(damaged(path, "it says of itself that it has format 0".into())),
+        _ => Err(Error::FromTheFuture {
+            path: path.to_owned(),
+            found: format.into(),
+            known: schema::FORMAT.into(),
+        }),
+    }
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Changing the file.
+    Write,
+    /// Reading it while the writer is connected too.
+    Read,
+    /// Reading it while nobody writes, and leaving nothing behind.
+    Look,
+}
+
+/// Connects, with everything switched off that the file itself could make happen.
+pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
+    assert!(
+        rusqlite::version_number() >= SQLITE_VERSION_MIN,
+        "SQLite {} can corrupt a file; 3.51.3 or later is needed",
+        rusqlite::version()
+    );
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
+    // A connection that only reads would still put an empty -wal and -shm beside the file.
+    let is_alone = !has_content(&beside(path, "-wal"));
+    let connection = match access {
+        Access::Write => {
+            Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
+        }
+        Access::Look if is_alone => {
+            Connection::open_with_flags(immutable(path), read | OpenFlags::SQLITE_OPEN_URI)
+        }
+        Access::Read | Access::Look => Connection::open_with_flags(path, read),
+    };
+    let connection = connection.map_err(failed(path, "open"))?;
+    configure(&connection, access).map_err(failed(path, "open"))?;
+    Ok(connection)
+}
+
+fn has_content(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// The address by which SQLite opens a file that it takes to be unchanging.
+fn immutable(path: &Path) -> String {
+    let mut address = "file:".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                address.push(byte.into());
+            }
+            _ => address.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    address + "?immutable=1"
+}
+
+fn configure(connection: &Connection, access: Access) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_WAIT)?;
+    for (option, value) in [
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+    ] {
+        connection.set_db_config(option, value)?;
+    }
+    connection.pragma_update(None, "cell_size_check", true)?;
+    if access == Access::Write {
+        connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    } else {
+        connection.pragma_update(None, "query_only", true)?;
+    }
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! How a version is written as a row, and read back without trusting it.
+//!
+//! Keys and values that are text are stored as TEXT, so that people can read them and ask for
+//! them; all others as BLOB. Text is what is valid UTF-8 and has no NUL in it, at which SQLite's
+//! tools would cut it. SQLite orders every TEXT before every BLOB.
+//!
+//! With a cipher, the key column is the key's keyed hash, and the value column is a nonce and the
+//! sealed key and value. A deleted key has one too, since the key is nowhere else.
+//!
+//! SQLite's pages have no checksums, so each row has one, over everything in it that is told to
+//! anybody. Where a row is in the file is not part of it: it moves from `pair` to `history` as it
+//! is.
+
+use std::sync::Arc;
+
+use kv_core::{Datum, Revision, Stamp, ValueKind, Version};
+use rusqlite::types::{ToSqlOutput, Type, ValueRef};
+
+use crate::compress::{self, Compression};
+use crate::crypt::{Cipher, NONCE_BYTES, Purpose, random_nonce};
+use crate::stored::Stored;
+
+/// SQLite's own bound of one value, in bytes; more cannot have been compressed into it.
+const VALUE_BYTES_MAX: usize = 1_000_000_000;
+
+/// The columns of a row that [`Row::read`] reads, in its order. Both tables have them.
+macro_rules! columns {
+    () => {
+        "key, version, revision, time, type, expires, codec, checksum, value"
+    };
+}
+pub(super) use columns;
+
+/// How many there are.
+pub(super) const COLUMNS: usize = 9;
+
+const DELETED: i64 = 0;
+const TEXT: i64 = 1;
+const JSON: i64 = 2;
+
+/// What is wrong with a row: a clause without a full stop.
+pub(super) type Fault = &'static str;
+
+/// What the rows of a file are made with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Form {
+    /// The cipher, if rows are encrypted.
+    pub(super) cipher: Option<Arc<Cipher>>,
+    /// What values are compressed with from now on.
+    pub(super) compression: Compression,
+}
+
+/// A version as columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) key: ValueRef<'a>,
+    pub(super) version: i64,
+    pub(super) revision: i64,
+    pub(super) time: i64,
+    pub(super) kind: i64,
+    pub(super) expires: Option<i64>,
+    pub(super) codec: i64,
+    pub(super) checksum: i64,
+    pub(super) value: ValueRef<'a>,
+}
+
+impl<'a> Row<'a> {
+    /// Reads the first [`COLUMNS`] columns of a result, which are those of [`columns`].
+    pub(super) fn read(row: &'a rusqlite::Row<'_>) -> Result<Row<'a>, Fault> {
+        let column = |index| row.get_ref(index).map_err(|_| "a column is missing");
+        let number = |index| match column(index)? {
+            ValueRef::Integer(number) => Ok(number),
+            _ => Err("a column that should have a number has none"),
+        };
+        Ok(Row {
+            key: column(0)?,
+            version: number(1)?,
+            revision: number(2)?,
+            time: number(3)?,
+            kind: number(4)?,
+            expires: match column(5)? {
+                ValueRef::Null => None,
+                _ => Some(number(5)?),
+            },
+            codec: number(6)?,
+            checksum: number(7)?,
+            value: column(8)?,
+        })
+    }
+
+    /// The checksum that it should have.
+    pub(super) fn sum(&self) -> Result<i64, Fault> {
+        let (key_tag, key) = tagged(self.key)?;
+        let (value_tag, value) = tagged(self.value)?;
+        let mut head = [0; 40];
+        head[0..8].copy_from_slice(&self.version.to_le_bytes());
+        head[8..16].copy_from_slice(&self.revision.to_le_bytes());
+        head[16..24].copy_from_slice(&self.time.to_le_bytes());
+        head[24..32].copy_from_slice(&self.expires.unwrap_or(i64::MIN).to_le_bytes());
+        head[32..36].copy_from_slice(&(key.len() as u32).to_le_bytes());
+        head[36] = u8::try_from(self.kind).map_err(|_| "its type is unknown")?;
+        head[37] = u8::try_from(self.codec).map_err(|_| "its codec is unknown")?;
+        head[38] = key_tag;
+        head[39] = value_tag;
+        let sum = crc32c::crc32c(&head);
+        let sum = crc32c::crc32c_append(sum, key);
+        Ok(crc32c::crc32c_append(sum, value).into())
+    }
+
+    /// How much it puts into a page, about, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let length = |value| tagged(value).map_or(0, |(_, bytes)| bytes.len());
+        length(self.key) + length(self.value)
+    }
+
+    /// What is sealed with the key and the value without being secret.
+    fn associated(&self) -> [u8; 34] {
+        let mut bytes = [0; 34];
+        bytes[0..8].copy_from_slice(&self.version.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.revision.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.time.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.expires.unwrap_or(i64::MIN).to_le_bytes());
+        bytes[32] = self.kind as u8;
+        bytes[33] = self.codec as u8;
+        bytes
+    }
+}
+
+/// Tells the storage classes apart in a checksum.
+fn tagged(value: ValueRef<'_>) -> Result<(u8, &[u8]), Fault> {
+    match value {
+        ValueRef::Null => Ok((0, &[])),
+        ValueRef::Text(bytes) => Ok((1, bytes)),
+        ValueRef::Blob(bytes) => Ok((2, bytes)),
+        ValueRef::Integer(_) | ValueRef::Real(_) => {
+            Err("a column that should have text or bytes has a number")
+        }
+    }
+}
+
+/// Bytes as SQLite is to have them.
+pub(super) fn plain(bytes: &[u8]) -> ValueRef<'_> {
+    if !bytes.contains(&0) && str::from_utf8(bytes).is_ok() {
+        ValueRef::Text(bytes)
+    } else {
+        ValueRef::Blob(bytes)
+    }
+}
+
+/// For use as a parameter of a statement.
+pub(super) fn bound(value: ValueRef<'_>) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(value)
+}
+
+/// Makes rows of versions. It has the buffers that this takes.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    form: Form,
+    key: [u8; 16],
+    value: Vec<u8>,
+}
+
+impl Encoder {
+    pub(super) fn new(form: &Form) -> Encoder {
+        Encoder { form: form.clone(), key: [0; 16], value: Vec::new() }
+    }
+
+    /// The key column of a key.
+    pub(super) fn key<'a>(&'a mut self, key: &'a [u8]) -> ValueRef<'a> {
+        match &self.form.cipher {
+            None => plain(key),
+            Some(cipher) => {
+                self.key = cipher.hash_key(key);
+                ValueRef::Blob(&self.key)
+            }
+        }
+    }
+
+    /// The row of a version.
+    pub(super) fn row<'a>(&'a mut self, stored: Stored<'a>) -> Row<'a> {
+        let mut row = Row {
+            key: ValueRef::Null,
+            version: stored.version.0.cast_signed(),
+            revision: stored.stamp.revision.0.cast_signed(),
+            time: stored.stamp.time_ms.cast_signed(),
+            kind: DELETED,
+            expires: None,
+            codec: 0,
+            checksum: 0,
+            value: ValueRef::Null,
+        };
+        let mut compressed = None;
+        if let Some(datum) = stored.datum {
+            row.kind = match datum.kind {
+                ValueKind::Text => TEXT,
+                ValueKind::Json => JSON,
+            };
+            row.expires = datum.expires_ms.map(u64::cast_signed);
+            compressed = self.form.compression.compress(datum.bytes);
+            if compressed.is_some() {
+                row.codec = self.form.compression.code().into();
+            }
+        }
+        let value = compressed.as_deref().or(stored.datum.map(|datum| datum.bytes));
+        if let Some(cipher) = self.form.cipher.clone() {
+            self.seal(&cipher, stored.key, value.unwrap_or_default(), &row.associated());
+            self.key = cipher.hash_key(stored.key);
+            row.key = ValueRef::Blob(&self.key);
+            row.value = ValueRef::Blob(&self.value);
+        } else {
+            row.key = plain(stored.key);
+            row.value = match (compressed, stored.datum) {
+                (Some(compressed), _) => {
+                    self.value = compressed;
+                    ValueRef::Blob(&self.value)
+                }
+                (None, Some(datum)) => plain(datum.bytes),
+                (None, None) => ValueRef::Null,
+            };
+        }
+        row.checksum = row.sum().expect("a row that was just made has the right types");
+        row
+    }
+
+    fn seal(&mut self, cipher: &Cipher, key: &[u8], value: &[u8], associated: &[u8]) {
+        let nonce = random_nonce();
+        let mut sealed = Vec::with_capacity(4 + key.len() + value.len());
+        sealed.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        sealed.extend_from_slice(key);
+        sealed.extend_from_slice(value);
+        cipher.seal(Purpose::Snapshot, &nonce, associated, &mut sealed);
+        self.value.clear();
+        self.value.extend_from_slice(&nonce);
+        self.value.extend_from_slice(&sealed);
+    }
+}
+
+/// Reads versions from rows. It has the buffers that this takes.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    form: Form,
+    opened: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Decoder {
+    pub(super) fn new(form: &Form) -> Decoder {
+        Decoder { form: form.clone(), opened: Vec::new(), value: Vec::new() }
+    }
+
+    /// The version that a row holds.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; it is never taken for another.
+    pub(super) fn version<'a>(&'a mut self, row: &Row<'a>) -> Result<Stored<'a>, Fault> {
+        if row.sum()? != row.checksum {
+            return Err("its checksum is wrong");
+        }
+        let (key, value) = match &self.form.cipher {
+            None => (bytes(row.key)?, bytes(row.value).unwrap_or_default()),
+            Some(cipher) => open(cipher, row, &mut self.opened)?,
+        };
+        let value = match row.codec {
+            0 => value,
+            codec => {
+                let codec = u8::try_from(codec).map_err(|_| "its codec is unknown")?;
+                self.value = compress::decompress(codec, value, VALUE_BYTES_MAX)
+                    .map_err(|_| "its value cannot be decompressed")?;
+                &self.value
+            }
+        };
+        let kind = match row.kind {
+            DELETED => None,
+            TEXT => Some(ValueKind::Text),
+            JSON => Some(ValueKind::Json),
+            _ => return Err("its type is unknown"),
+        };
+        if kind.is_some() != (row.value.data_type() != Type::Null) && self.form.cipher.is_none() {
+            return Err("it has no value, or has one although it is deleted");
+        }
+        Ok(Stored {
+            key,
+            version: Version(row.version.cast_unsigned()),
+            stamp: Stamp {
+                revision: Revision(row.revision.cast_unsigned()),
+                time_ms: row.time.cast_unsigned(),
+            },
+            datum: kind.map(|kind| Datum {
+                bytes: value,
+                kind,
+                expires_ms: row.expires.map(i64::cast_unsigned),
+            }),
+        })
+    }
+}
+
+fn bytes(value: ValueRef<'_>) -> Result<&[u8], Fault> {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes),
+        _ => Err("a column that should have text or bytes has none"),
+    }
+}
+
+/// Opens the seal of a row: its key and its value.
+fn open<'a>(
+    cipher: &Cipher,
+    row: &Row<'_>,
+    opened: &'a mut Vec<u8>,
+) -> Result<(&'a [u8], &'a [u8]), Fault> {
+    const BROKEN: Fault = "its seal is broken";
+    let (nonce, sealed) = bytes(row.value)?.split_first_chunk::<NONCE_BYTES>().ok_or(BROKEN)?;
+    opened.clear();
+    opened.extend_from_slice(sealed);
+    cipher.open(Purpose::Snapshot, nonce, &row.associated(), opened).map_err(|_| BROKEN)?;
+    let (length, rest) = opened.split_first_chunk::<4>().ok_or(BROKEN)?;
+    let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(BROKEN)?;
+    if bytes(row.key)? != cipher.hash_key(key) {
+        return Err("its key is not the one that it is filed under");
+    }
+    Ok((key, value))
+}

@@ -1,0 +1,9 @@
+//! The log against real files, and against files that fail.
+
+mod damage;
+mod full;
+mod modes;
+mod protection;
+mod recovery;
+mod support;
+mod threads;

@@ -1,0 +1,89 @@
+//! The store that the settings ask for: what they say, in the words of the engine and the files.
+
+use kv_core::{Builder, Database};
+use kv_persist::checkpoint::thread::Schedule;
+use kv_persist::crypt::MasterKey;
+use kv_persist::directory::SnapshotKind;
+use kv_persist::stored::Keep;
+use kv_persist::{Store, StoreOptions, compress, log};
+use tracing::info;
+
+use crate::config::{
+    Compression, Config, DataDirectory, Durability, History, KeySource, SnapshotFormat,
+};
+use crate::server::Fault;
+
+/// Sets up an engine.
+pub(crate) fn builder(config: &Config) -> Builder {
+    let history = match config.history {
+        History::All => None,
+        History::Newest(versions) => usize::try_from(versions.get()).ok(),
+    };
+    let mut builder = Database::builder();
+    builder
+        .history(history)
+        .shards(config.shards)
+        .lock_timeout(Some(config.lock_timeout))
+        .view_age_max(config.view_age_max)
+        .key_bytes_max(config.key_bytes_max)
+        .value_bytes_max(config.value_bytes_max)
+        .nesting_max(config.nesting_max)
+        .write_set_bytes_max(config.write_set_bytes_max)
+        .locks_max(config.locks_max)
+        .session_transactions_max(config.session_transactions_max)
+        .transactions_max(config.transactions_max);
+    builder
+}
+
+/// Opens the store in a data directory.
+pub(crate) fn open(directory: &DataDirectory, config: &Config) -> Result<Store, Fault> {
+    let options = options(directory, config)?;
+    let store = Store::open(options, &mut builder(config)).map_err(Fault::Data)?;
+    let recovery = store.recovery();
+    info!(
+        directory = %directory.path.display(),
+        keys = recovery.keys,
+        replayed = recovery.replayed,
+        revision = store.database().revision().0,
+        took_ms = u64::try_from(recovery.took.as_millis()).unwrap_or(u64::MAX),
+        "the store is open"
+    );
+    Ok(store)
+}
+
+/// How the settings want a data directory to be kept.
+pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<StoreOptions, Fault> {
+    let key = match &directory.key {
+        None => None,
+        Some(KeySource::File(path)) => Some(MasterKey::from_file(path)),
+        Some(KeySource::Given(secret)) => Some(MasterKey::from_text(secret.reveal())),
+    };
+    Ok(StoreOptions {
+        dir: directory.path.clone(),
+        snapshot: match directory.snapshot {
+            SnapshotFormat::Sqlite => SnapshotKind::Sqlite,
+            SnapshotFormat::Json => SnapshotKind::Json,
+        },
+        durability: match directory.durability {
+            Durability::Fsync => log::Durability::Fsync,
+            Durability::Interval => log::Durability::Interval,
+            Durability::None => log::Durability::None,
+        },
+        keep: match config.history {
+            History::All => Keep::All,
+            History::Newest(versions) => Keep::Newest(u64::from(versions.get())),
+        },
+        schedule: Schedule {
+            interval: directory.checkpoint_interval,
+            log_bytes: directory.checkpoint_log_bytes,
+        },
+        log_bytes_max: directory.log_bytes_max,
+        key: key.transpose().map_err(Fault::Data)?,
+        compression: match directory.compression {
+            Compression::None => compress::Compression::None,
+            Compression::Lz4 => compress::Compression::Lz4,
+            Compression::Zstd => compress::Compression::Zstd,
+        },
+        threads: config.threads,
+    })
+}
