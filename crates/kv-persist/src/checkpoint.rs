@@ -31,10 +31,6 @@ use crate::log::{Log, LogReader};
 use crate::snapshot::{Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
 
-/// Bytes of the log that are folded at once, about. A larger piece writes fewer pages of the
-/// snapshot twice; it is held in memory, with about as much again to sort it.
-pub const PIECE_BYTES: u64 = 48 << 20;
-
 /// Folds a log into a snapshot.
 #[derive(Debug)]
 pub struct Checkpointer {
@@ -42,7 +38,8 @@ pub struct Checkpointer {
     reader: LogReader,
     snapshot: Box<dyn Snapshot>,
     keep: Keep,
-    piece_bytes: u64,
+    /// Bytes of the log in a piece, about; by default as the snapshot likes it.
+    piece_bytes: Option<u64>,
     /// Bytes of the next piece for which writers were let in by a fold that failed.
     freed_ahead: u64,
     /// Cuts the log before the snapshot has what is cut: a planted bug.
@@ -78,17 +75,17 @@ impl Checkpointer {
             reader,
             snapshot,
             keep,
-            piece_bytes: PIECE_BYTES,
+            piece_bytes: None,
             freed_ahead: 0,
             #[cfg(feature = "testing")]
             cuts_too_early: false,
         }
     }
 
-    /// Bytes of the log in a piece, about. Default [`PIECE_BYTES`]; tests make it small.
+    /// Bytes of the log in a piece, about. Tests make it small.
     #[doc(hidden)]
     pub fn piece_bytes(&mut self, bytes: u64) -> &mut Checkpointer {
-        self.piece_bytes = bytes;
+        self.piece_bytes = Some(bytes);
         self
     }
 
@@ -115,7 +112,8 @@ impl Checkpointer {
         if durable <= before.revision {
             return Ok(Folded { keys: 0, through: before, is_more: false });
         }
-        let piece = Piece::read(&mut self.reader, durable, self.piece_bytes)?;
+        let bytes = self.piece_bytes.unwrap_or_else(|| self.snapshot.piece_bytes());
+        let piece = Piece::read(&mut self.reader, durable, bytes)?;
         let Some(&(through, _)) = piece.records.last() else {
             return Ok(Folded { keys: 0, through: before, is_more: false });
         };

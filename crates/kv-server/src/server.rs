@@ -211,7 +211,13 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
     })?;
     runtime.shutdown_background();
     if let Some(store) = server.store() {
-        let left = drain_timeout.saturating_sub(began.elapsed());
+        // Whoever stops it twice does not want to wait for what the next start can do.
+        let left = match drained {
+            Drained::CutOff(_) => Duration::ZERO,
+            Drained::Completely | Drained::TimedOut(_) => {
+                drain_timeout.saturating_sub(began.elapsed())
+            }
+        };
         store.close(left).map_err(Fault::Data)?;
     }
     Ok(drained.exit_code())

@@ -125,7 +125,13 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Held so that the signal is caught: a write beyond the limit on files then fails, and says
+    /// so, instead of ending the process.
+    _file_size: Signal,
 }
+
+/// SIGXFSZ, by the number that it has on Linux and the BSDs.
+const FILE_SIZE_EXCEEDED: i32 = 25;
 
 impl Signals {
     /// Catches the signals. Call it before serving, or an early one kills the process undrained.
@@ -137,6 +143,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?,
         })
     }
 

@@ -89,6 +89,7 @@ impl CheckpointThread {
             stats: Arc::clone(&stats),
             last_run: Instant::now(),
             retry_at: None,
+            is_wal_unusual: false,
         };
         let thread = std::thread::Builder::new().name("kv-checkpoint".into());
         let thread = thread.spawn(move || worker.run())?;
@@ -152,10 +153,29 @@ struct Worker {
     stats: Arc<Mutex<CheckpointStats>>,
     last_run: Instant,
     retry_at: Option<Instant>,
+    /// Whether the operator was told of a large -wal.
+    is_wal_unusual: bool,
+}
+
+/// SQLite's write-ahead log is normally a few megabytes. Beyond this many bytes somebody outside
+/// has kept a read transaction open for long; the operator is told.
+const WAL_BYTES_UNUSUAL: u64 = 256 << 20;
+
+/// Ends the process when its thread panics: nobody would fold the log any more. The next start
+/// finds everything in it.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
 }
 
 impl Worker {
     fn run(mut self) -> Checkpointer {
+        let _guard = AbortOnPanic;
         // Of this thread alone, which Linux counts as a process. If it is refused, all is well.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         loop {
@@ -230,7 +250,17 @@ impl Worker {
         self.retry_at = Some(Instant::now() + (RETRY_FIRST * 2u32.pow(doublings)).min(RETRY_MAX));
     }
 
-    fn note_sizes(&self) {
-        self.stats.lock().snapshot = self.checkpointer.stats();
+    fn note_sizes(&mut self) {
+        let snapshot = self.checkpointer.stats();
+        self.stats.lock().snapshot = snapshot;
+        let is_unusual = snapshot.wal_bytes > WAL_BYTES_UNUSUAL;
+        if is_unusual && !self.is_wal_unusual {
+            tracing::warn!(
+                wal_bytes = snapshot.wal_bytes,
+                "the -wal beside kv.sqlite has grown: another program keeps a read transaction \
+                 open; nothing is harmed but the disk's space, and it shrinks when that ends"
+            );
+        }
+        self.is_wal_unusual = is_unusual;
     }
 }

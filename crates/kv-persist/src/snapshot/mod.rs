@@ -15,6 +15,10 @@ use crate::stored::{Stored, StoredBuf, Through};
 pub mod json;
 pub mod sqlite;
 
+/// Bytes of the log that are folded at once, about, unless a snapshot says otherwise. A larger piece
+/// writes fewer pages twice.
+pub const PIECE_BYTES: u64 = 48 << 20;
+
 /// The versions of one key that a fold adds, oldest first; never none. They follow the key's
 /// newest version in the snapshot: there is no number missing, unless `history` let some be left
 /// out because newer ones supersede them.
@@ -94,6 +98,12 @@ pub trait Snapshot: fmt::Debug + Send {
     /// Whatever keeps it from being done. It is tried again after the next fold.
     fn tidy(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Bytes of the log that are best folded at once, about. They are held in memory, with about as
+    /// much again to sort them.
+    fn piece_bytes(&self) -> u64 {
+        PIECE_BYTES
     }
 
     /// A way to look up older versions while folds go on; none if they are all in memory.

@@ -100,3 +100,13 @@ fn server_snapshot() {
 fn server_mixed() {
     over_the_server("server_mixed", &MIXED);
 }
+
+#[test]
+fn durable_server_mixed() {
+    rounds("durable_server_mixed", TRANSACTIONS / 2, |round| {
+        let mut tally = Tally::default();
+        run_and_check(&Store::durable_server(4), plan(&MIXED, round.seed), round, &mut tally);
+        say(tally.shown());
+        assert!(round.size < TRANSACTIONS / 2 || tally.of("commits") > 0, "{}", tally.shown());
+    });
+}

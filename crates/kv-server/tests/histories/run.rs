@@ -45,6 +45,14 @@ impl Store {
         Store::Engine(builder.open())
     }
 
+    /// One whose commits are on disk before anybody is told of them.
+    pub(crate) fn durable_server(shards: usize) -> Store {
+        let wait = format!("{}ms", LOCK_TIMEOUT.as_millis());
+        let shards = shards.to_string();
+        let flags = ["--history", "all", "--shards", &shards, "--lock-timeout", &wait];
+        Store::Server(Box::new(Served::start_durable(&flags)))
+    }
+
     pub(crate) fn server(shards: usize) -> Store {
         let wait = format!("{}ms", LOCK_TIMEOUT.as_millis());
         let shards = shards.to_string();

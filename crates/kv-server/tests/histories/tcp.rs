@@ -23,11 +23,25 @@ pub(crate) struct Served {
     pub(crate) server: Arc<Server>,
     shutdown: Shutdown,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Where its data is, if it keeps any.
+    _data: Option<tempfile::TempDir>,
 }
 
 impl Served {
     pub(crate) fn start(flags: &[&str]) -> Served {
-        let arguments = ["kv-server", "--in-memory", "--listen", "127.0.0.1:0"];
+        Served::start_with(&[&["--in-memory"], flags].concat(), None)
+    }
+
+    /// One that keeps its data, and folds all the time.
+    pub(crate) fn start_durable(flags: &[&str]) -> Served {
+        let data = tempfile::tempdir().unwrap();
+        let dir = data.path().to_str().unwrap().to_owned();
+        let files = ["--data-dir", &dir, "--checkpoint-interval", "20ms"];
+        Served::start_with(&[&files, flags].concat(), Some(data))
+    }
+
+    fn start_with(flags: &[&str], data: Option<tempfile::TempDir>) -> Served {
+        let arguments = ["kv-server", "--listen", "127.0.0.1:0"];
         let config = Config::from_surroundings(&Surroundings {
             arguments: arguments.iter().chain(flags).map(Into::into).collect(),
             variable: &|_| None,
@@ -47,7 +61,8 @@ impl Served {
                 serving.serve(listeners, stop).await;
             });
         });
-        Served { address: receiver.recv().unwrap(), server, shutdown, thread: Some(thread) }
+        let address = receiver.recv().unwrap();
+        Served { address, server, shutdown, thread: Some(thread), _data: data }
     }
 }
 

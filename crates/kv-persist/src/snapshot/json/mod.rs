@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::sqlite::Identity;
-use super::{Fold, History, Sink, Snapshot, SnapshotStats, Verified};
+use super::{Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
 use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
@@ -258,6 +258,11 @@ impl Snapshot for JsonSnapshot {
         self.head = head;
         (fold.progress)(fold.keys.len());
         Ok(())
+    }
+
+    /// Each fold writes the whole file, so the log may as well have grown as large.
+    fn piece_bytes(&self) -> u64 {
+        self.stats().file_bytes.max(PIECE_BYTES)
     }
 
     fn history(&self) -> Option<Box<dyn History>> {
