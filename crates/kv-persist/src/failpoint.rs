@@ -1,7 +1,7 @@
 //! Named places at which a test makes the program die, fail or dawdle.
 //!
 //! Without the feature `testing`, [`hit`] does nothing and costs nothing. With it, places are armed
-//! by the environment variable `KV_FAILPOINTS`, read once, or by [`arm`]:
+//! by the environment variable `KV_FAILPOINTS`, read once, or by `arm`:
 //!
 //! ```text
 //!   KV_FAILPOINTS="log.after_sync_before_publish=kill@3;snap.mid=error"

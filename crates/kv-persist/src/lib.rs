@@ -24,6 +24,8 @@ pub mod directory;
 
 pub mod snapshot;
 
+mod guard;
+
 pub mod checkpoint;
 
 pub mod store;

@@ -245,6 +245,7 @@ impl Store {
 
     /// Writes what is left, and folds it as long as there is time, so that the next start has
     /// little to replay. Whatever is not folded is in the log. Nothing is to be committed after.
+    /// The directory is let go when this is dropped.
     ///
     /// # Errors
     ///
@@ -259,7 +260,14 @@ impl Store {
             return Err(Error::Engine(kv_core::Error::Io(fault)));
         }
         let Some(mut checkpointer) = checkpointer else { return Ok(()) };
-        while Instant::now() < until && checkpointer.step()?.is_more {}
+        while Instant::now() < until {
+            let folded = checkpointer.step()?;
+            if !folded.is_more {
+                // Nothing is left to be replayed: the next start begins with an empty segment.
+                self.log.rotate_if_folded(folded.through.revision)?;
+                return self.log.cut(folded.through.revision);
+            }
+        }
         Ok(())
     }
 }

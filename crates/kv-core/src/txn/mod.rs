@@ -38,8 +38,8 @@
 //!
 //! [`write`] decides what a write command does, given a key's state; [`tree`] keeps the books of a
 //! transaction and its nested ones; [`past`] finds versions that are no longer the newest; [`work`]
-//! reads and writes within one, taking locks; [`commit`] ends them, and does single commands; [`session`] is what a client has open; [`scan`] reads in
-//! key order.
+//! reads and writes within one, taking locks; [`commit`] ends them, and does single commands;
+//! [`session`] is what a client has open; [`scan`] reads in key order.
 //!
 //! # Invariants
 //!

@@ -127,7 +127,7 @@ fn readers_without_locks_see_what_is_durable_or_what_they_depend_on() {
     assert_eq!((seen(&mut reader), seen(&mut writer)), (b"1".to_vec(), b"2".to_vec()));
     assert_eq!((reader.depends_on(), writer.depends_on()), (Revision(0), Revision(2)));
     assert!(db.is_settled(Revision(1)) && !db.is_settled(Revision(2)));
-    // A view is older than what is not durable; a lock shows the newest, and the reply depends on it.
+    // A view shows what is durable; a lock shows the newest, and the reply depends on it.
     let snapshot = BeginOptions { isolation: Some(Isolation::Snapshot), ..BeginOptions::default() };
     reader.begin(snapshot).unwrap();
     assert_eq!(seen(&mut reader), b"1");

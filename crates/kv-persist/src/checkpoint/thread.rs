@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::{Checkpointer, Folded};
 use crate::error::Error;
+use crate::guard::AbortOnPanic;
 use crate::log::Log;
 use crate::snapshot::SnapshotStats;
 use crate::stored::Through;
@@ -161,18 +162,6 @@ struct Worker {
 /// has kept a read transaction open for long; the operator is told.
 const WAL_BYTES_UNUSUAL: u64 = 256 << 20;
 
-/// Ends the process when its thread panics: nobody would fold the log any more. The next start
-/// finds everything in it.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
-    }
-}
-
 impl Worker {
     fn run(mut self) -> Checkpointer {
         let _guard = AbortOnPanic;
@@ -199,9 +188,10 @@ impl Worker {
         if let Some(retry_at) = self.retry_at {
             return Instant::now() >= retry_at;
         }
-        let is_behind = self.log.synced().get() > self.checkpointer.through().revision.0;
+        let log = self.log.stats();
+        let is_behind = log.last > self.checkpointer.through().revision;
         let is_due = self.last_run.elapsed() >= self.schedule.interval;
-        is_behind && (is_due || self.log.stats().held_bytes >= self.schedule.log_bytes)
+        is_behind && (is_due || log.held_bytes >= self.schedule.log_bytes)
     }
 
     fn fold_unasked(&mut self) {

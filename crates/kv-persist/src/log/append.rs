@@ -230,7 +230,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; then some may be left, and the next start removes them.
+    /// [`Error::Io`]; then some may be left, which do no harm: after the next start they are cut.
     pub fn cut(&self, through: Revision) -> Result<(), Error> {
         let removed: Vec<_> = {
             let segments = &mut self.segments.lock().segments;

@@ -81,6 +81,7 @@ impl Space {
         Ok(())
     }
 
+    /// Draws a ticket.
     fn wait(&self, state: &mut State, bytes: u64) -> Reached {
         state.ticket = state.ticket.max(self.room.get()) + bytes;
         self.room.reached(state.ticket)
@@ -218,4 +219,97 @@ pub(super) struct ToAllocate {
     pub(super) least: u64,
     /// With this much nobody will have to wait soon.
     pub(super) best: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A space with so much allocated.
+    fn space(allocated: u64, held_bytes_max: u64) -> Space {
+        let space = Space::new(0, held_bytes_max, 100);
+        space.allocated(allocated);
+        space
+    }
+
+    fn wait_of(refused: Result<(), Refused>) -> Reached {
+        match refused {
+            Err(Refused::Bound(room) | Refused::Unallocated(room)) => room,
+            other => panic!("{other:?} is no wait"),
+        }
+    }
+
+    fn is_over(wait: &mut Reached) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::future::Future::poll(std::pin::Pin::new(wait), &mut context).is_ready()
+    }
+
+    #[test]
+    fn no_more_is_set_aside_than_is_allocated() {
+        let space = space(50, 1000);
+        assert!(space.claim(30).is_ok());
+        let mut wait = wait_of(space.claim(30));
+        assert!(space.is_wanted() && !is_over(&mut wait));
+        assert_eq!(space.to_allocate(), Some(ToAllocate { least: 10, best: 110 }));
+        space.allocated(110);
+        assert!(is_over(&mut wait) && !space.is_wanted());
+        assert!(space.claim(130).is_ok() && space.claim(1).is_err());
+    }
+
+    #[test]
+    fn what_was_not_needed_is_given_back() {
+        let space = space(100, 1000);
+        space.claim(60).expect("room");
+        space.claim(40).expect("room");
+        space.written(60, 20);
+        assert_eq!((space.held(), space.unwritten()), (60, 80));
+        assert!(space.claim(40).is_ok() && space.claim(1).is_err());
+        space.unclaim(40);
+        assert!(space.claim(40).is_ok());
+    }
+
+    #[test]
+    fn about_as_many_are_woken_as_there_is_room_for() {
+        let space = space(1000, 100);
+        space.claim(100).expect("room");
+        let mut waits: Vec<_> = (0..4).map(|_| wait_of(space.claim(30))).collect();
+        space.free(40);
+        let woken: Vec<_> = waits.iter_mut().map(is_over).collect();
+        assert_eq!(woken, [true, false, false, false]);
+        // The first two gave up: those behind them are found when they are looked for.
+        waits.drain(..2);
+        space.wake_overlooked();
+        space.wake_overlooked();
+        assert!(waits.iter_mut().all(is_over));
+    }
+
+    #[test]
+    fn the_bound_is_passed_by_one_claim_at_most() {
+        let space = space(1000, 100);
+        space.claim(99).expect("room");
+        space.claim(500).expect("a little room is enough for one");
+        let mut wait = wait_of(space.claim(1));
+        space.free(499);
+        assert!(!is_over(&mut wait), "it is still full");
+        space.free(1);
+        assert!(is_over(&mut wait));
+        space.unfree(1);
+        assert!(matches!(space.claim(1), Err(Refused::Bound(_))));
+    }
+
+    #[test]
+    fn whoever_waits_for_space_that_the_disk_has_not_is_told() {
+        let space = space(100, 1000);
+        let mut wait = wait_of(space.claim(300));
+        space.disk_is_full();
+        assert!(is_over(&mut wait) && space.is_full());
+        assert!(matches!(space.claim(300), Err(Refused::DiskFull)));
+        assert!(space.claim(40).is_ok(), "what is allocated already may be used");
+        assert_eq!(space.to_allocate(), None);
+        assert!(!space.is_full(), "the small ones are not told of what a large one lacked");
+        space.write_was_refused();
+        assert!(matches!(space.claim(1), Err(Refused::DiskFull)));
+        space.written(40, 40);
+        assert!(space.claim(1).is_ok());
+    }
 }

@@ -93,6 +93,12 @@ impl Start<'_> {
         // First of all: what was found may have been named by a process that died before this.
         self.fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))?;
         let listing = &self.recovered.listing;
+        let names = self.fs.list(dir).map_err(|error| Error::io("list", dir, error))?;
+        let known = listing.chain.segments.len() + listing.stray.len();
+        if names.iter().filter_map(|name| segment::number_in(name)).count() != known {
+            let what = String::from("it has other segments than those that were recovered");
+            return Err(Error::Mismatch { path: dir.clone(), what });
+        }
         let stray = listing.stray.iter().map(|&number| segment::path(dir, number));
         let unfinished = listing.unfinished.iter().map(|name| dir.join(name));
         for path in stray.chain(unfinished) {

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::append::Log;
 use super::options::{Durability, FULL_RETRY, LINGER, SYNC_INTERVAL};
+use crate::guard::AbortOnPanic;
 
 /// Wakes the writer. It costs a look at one flag unless the writer sleeps.
 #[derive(Debug, Default)]
@@ -79,6 +80,7 @@ impl Log {
     }
 
     fn run(&self) {
+        let _guard = AbortOnPanic;
         let _guard = GiveUpOnPanic(self);
         let mut last_sync = Instant::now();
         while !self.signal.is_stopping() {

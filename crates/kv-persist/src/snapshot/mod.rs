@@ -15,8 +15,8 @@ use crate::stored::{Stored, StoredBuf, Through};
 pub mod json;
 pub mod sqlite;
 
-/// Bytes of the log that are folded at once, about, unless a snapshot says otherwise. A larger piece
-/// writes fewer pages twice.
+/// Bytes of the log that are folded at once, about, unless a snapshot says otherwise. A larger
+/// piece writes fewer pages twice.
 pub const PIECE_BYTES: u64 = 48 << 20;
 
 /// The versions of one key that a fold adds, oldest first; never none. They follow the key's

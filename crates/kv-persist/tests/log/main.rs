@@ -3,6 +3,8 @@
 mod damage;
 mod full;
 mod modes;
+#[cfg(feature = "testing")]
+mod planted;
 mod protection;
 mod recovery;
 mod support;

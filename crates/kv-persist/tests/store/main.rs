@@ -89,6 +89,7 @@ fn what_is_committed_is_there_again_however_it_was_left() {
         assert_eq!(store.recovery().replayed, 1);
         assert_eq!(store.database().get("after").unwrap().as_deref(), Some(&b"the checkpoint"[..]));
         store.close(Duration::from_secs(60)).unwrap();
+        drop(store);
         let store = open(&options);
         assert_eq!(store.recovery().replayed, 0);
         let mut expected = before;
@@ -138,6 +139,7 @@ fn versions_go_on_and_older_ones_are_found_again() {
         assert!(db.delete("k").unwrap());
         store.checkpoint().checkpoint().unwrap();
         store.close(Duration::from_secs(60)).unwrap();
+        drop(store);
         let store = open(&options);
         store.database().put("k", "again").unwrap();
         let expected = [(7, "again".into()), (6, "-".into()), (5, "5".into())];
