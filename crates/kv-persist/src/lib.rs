@@ -53,4 +53,4 @@ pub mod checkpoint;
 pub mod store;
 
 pub use error::Error;
-pub use store::{Store, StoreOptions};
+pub use store::{ReadOnly, Store, StoreOptions};

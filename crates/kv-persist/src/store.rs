@@ -31,9 +31,9 @@ use crate::log::{
     self, Durability, Log, LogOptions, LogStats, Protection, Recovered, WriterThread,
 };
 use crate::snapshot::json::{JsonOptions, JsonSnapshot};
-use crate::snapshot::sqlite::{SqliteOptions, SqliteSnapshot};
+use crate::snapshot::sqlite::{Identity, SqliteOptions, SqliteSnapshot};
 use crate::snapshot::{History, Snapshot};
-use crate::stored::{DatabaseId, EMPTY, Keep, Stored, StoredBuf};
+use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
 
 /// How a store is to be kept.
 #[derive(Debug, Clone)]
@@ -124,24 +124,11 @@ impl Parts {
         builder: &mut Builder,
         threads: usize,
     ) -> Result<Parts, Error> {
-        let Opened { snapshot, log: options, begins_log } = opened;
         let began = Instant::now();
-        if let Some(history) = snapshot.history() {
-            builder.fetcher(Arc::new(Archive(history)));
-        }
-        let loader = builder.loader();
-        snapshot.load(threads, &|stored| {
-            let Stored { key, version, stamp, datum } = stored;
-            loader.load(key, version, stamp, datum).map_err(Error::Engine)
-        })?;
+        let (loader, recovered) = opened.load(&*fs, builder, threads)?;
+        let Opened { snapshot, log: options, .. } = opened;
         let dir = options.dir.clone();
         let recover_failed = |error| Error::io("recover", &dir, error);
-        failpoint::hit("recover.after_snapshot_load").map_err(recover_failed)?;
-        let recovered = if begins_log {
-            Recovered::empty(snapshot.through())
-        } else {
-            replay(&*fs, &options, &*snapshot, &loader)?
-        };
         failpoint::hit("recover.before_tail_truncate").map_err(recover_failed)?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(
@@ -187,6 +174,40 @@ fn replay(
     })
 }
 
+/// What a data directory holds, to be read and not to be written.
+#[derive(Debug)]
+pub struct ReadOnly {
+    database: Database,
+    /// Keeps others from writing in the directory.
+    _dir: DataDir,
+}
+
+impl ReadOnly {
+    /// Loads what a data directory holds and changes nothing in it: the log is replayed, but not
+    /// gone on with. The snapshot may be of either kind. `builder` has the engine's settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`]; a refusal also if the directory holds no database.
+    pub fn open(mut options: StoreOptions, builder: &mut Builder) -> Result<ReadOnly, Error> {
+        let dir = DataDir::open_to_read(&options.dir)?;
+        options.snapshot = dir.snapshot_kind()?.unwrap_or(options.snapshot);
+        let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
+        if files.holds_nothing()? {
+            let what = "there is no database in it".to_owned();
+            return Err(Error::Mismatch { path: options.dir, what });
+        }
+        let opened = files.open_to_read()?;
+        let (loader, recovered) = opened.load(&*files.fs, builder, options.threads)?;
+        Ok(ReadOnly { database: loader.open(recovered.through, None), _dir: dir })
+    }
+
+    /// The engine. It has no log: what is committed in it is in memory only, and goes with it.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
 impl Store {
     /// Opens a store, creating it if there is none. `builder` has the engine's settings.
     ///
@@ -200,7 +221,7 @@ impl Store {
         let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
         files.remove_unfinished()?;
         if dir.contents(options.snapshot)? == Contents::Nothing {
-            files.create()?;
+            files.create(|_| Ok(()))?;
         }
         let opened = files.open()?;
         let parts = Parts::assemble(opened, files.fs, options.keep, builder, options.threads)?;
@@ -273,10 +294,10 @@ impl Store {
 }
 
 /// The files of a store that is being opened.
-struct Files<'a> {
-    dir: &'a DataDir,
-    options: &'a StoreOptions,
-    fs: Arc<dyn FileSystem>,
+pub(crate) struct Files<'a> {
+    pub(crate) dir: &'a DataDir,
+    pub(crate) options: &'a StoreOptions,
+    pub(crate) fs: Arc<dyn FileSystem>,
 }
 
 /// Files that belong together, opened but not yet read.
@@ -288,6 +309,37 @@ pub struct Opened {
     pub log: LogOptions,
     /// Whether the snapshot is a backup, whose log begins now.
     pub begins_log: bool,
+}
+
+impl Opened {
+    /// Loads the snapshot and the log after it; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A refusal if files are damaged or do not fit together.
+    fn load(
+        &self,
+        fs: &dyn FileSystem,
+        builder: &mut Builder,
+        threads: usize,
+    ) -> Result<(Loader, Recovered), Error> {
+        if let Some(history) = self.snapshot.history() {
+            builder.fetcher(Arc::new(Archive(history)));
+        }
+        let loader = builder.loader();
+        self.snapshot.load(threads, &|stored| {
+            let Stored { key, version, stamp, datum } = stored;
+            loader.load(key, version, stamp, datum).map_err(Error::Engine)
+        })?;
+        failpoint::hit("recover.after_snapshot_load")
+            .map_err(|error| Error::io("recover", &self.log.dir, error))?;
+        let recovered = if self.begins_log {
+            Recovered::empty(self.snapshot.through())
+        } else {
+            replay(fs, &self.log, &*self.snapshot, &loader)?
+        };
+        Ok((loader, recovered))
+    }
 }
 
 impl Files<'_> {
@@ -315,23 +367,32 @@ impl Files<'_> {
         self.sync(self.dir.path())
     }
 
-    /// Creates an empty snapshot and an empty log. The snapshot gets its name last, so that one
-    /// without the other is never taken for a database.
-    fn create(&self) -> Result<(), Error> {
+    /// Creates a snapshot, lets `fill` fold into it what it is to begin with, and an empty log that
+    /// goes on after it. The snapshot gets its name last, so that one without the other is never
+    /// taken for a database.
+    pub(crate) fn create(
+        &self,
+        fill: impl FnOnce(&mut dyn Snapshot) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let database = DatabaseId(crypt::random());
         let cipher = self.cipher(database);
         let unfinished = self.unfinished();
         let (path, for_snapshot) = (unfinished.clone(), cipher.clone());
-        match self.options.snapshot {
+        let mut snapshot: Box<dyn Snapshot> = match self.options.snapshot {
             SnapshotKind::Sqlite => {
-                SqliteSnapshot::create(self.sqlite_options(path, for_snapshot), database)?;
+                let options = self.sqlite_options(path, for_snapshot);
+                Box::new(SqliteSnapshot::create(options, database)?)
             }
             SnapshotKind::Json => {
-                JsonSnapshot::create(self.json_options(path, for_snapshot), database)?;
+                Box::new(JsonSnapshot::create(self.json_options(path, for_snapshot), database)?)
             }
-        }
+        };
+        fill(&mut *snapshot)?;
+        let through = snapshot.through();
+        // SQLite moves what it holds into the file that is renamed.
+        drop(snapshot);
         let log = self.log_options(database, cipher);
-        Log::start(Arc::clone(&self.fs), log, Recovered::empty(EMPTY))?;
+        Log::start(Arc::clone(&self.fs), log, Recovered::empty(through))?;
         let named = self.dir.snapshot(self.options.snapshot);
         let renamed = self.fs.rename(&unfinished, &named);
         renamed.map_err(|error| Error::io("rename", &unfinished, error))?;
@@ -339,43 +400,72 @@ impl Files<'_> {
     }
 
     fn open(&self) -> Result<Opened, Error> {
+        let (path, found) = self.look()?;
+        let cipher = self.cipher(found.database);
+        let snapshot: Box<dyn Snapshot> = match self.options.snapshot {
+            SnapshotKind::Sqlite => {
+                Box::new(SqliteSnapshot::open(self.sqlite_options(path, cipher))?)
+            }
+            SnapshotKind::Json => Box::new(JsonSnapshot::open(self.json_options(path, cipher))?),
+        };
+        self.with_log(snapshot, found)
+    }
+
+    /// As [`Files::open`], and changes nothing.
+    pub(crate) fn open_to_read(&self) -> Result<Opened, Error> {
+        let (path, found) = self.look()?;
+        let cipher = self.cipher(found.database);
+        let snapshot: Box<dyn Snapshot> = match self.options.snapshot {
+            SnapshotKind::Sqlite => {
+                Box::new(SqliteSnapshot::open_to_read(self.sqlite_options(path, cipher))?)
+            }
+            SnapshotKind::Json => Box::new(JsonSnapshot::open(self.json_options(path, cipher))?),
+        };
+        self.with_log(snapshot, found)
+    }
+
+    /// What the snapshot says of itself, and where it is.
+    pub(crate) fn look(&self) -> Result<(PathBuf, Identity), Error> {
         let path = self.dir.snapshot(self.options.snapshot);
         let found = match self.options.snapshot {
             SnapshotKind::Sqlite => SqliteSnapshot::look(&path)?,
             SnapshotKind::Json => JsonSnapshot::look(&*self.fs, &path)?,
         };
-        let cipher = self.cipher(found.database);
-        let snapshot: Box<dyn Snapshot> = match self.options.snapshot {
-            SnapshotKind::Sqlite => {
-                Box::new(SqliteSnapshot::open(self.sqlite_options(path, cipher.clone()))?)
-            }
-            SnapshotKind::Json => {
-                Box::new(JsonSnapshot::open(self.json_options(path, cipher.clone()))?)
-            }
-        };
+        Ok((path, found))
+    }
+
+    /// Whether there is no database, or one that was never finished.
+    pub(crate) fn holds_nothing(&self) -> Result<bool, Error> {
+        let is_unfinished = self.fs.open(&self.unfinished(), Access::Read).is_ok();
+        let has_snapshot = self.dir.snapshot_kind()?.is_some();
+        Ok(!has_snapshot
+            && (is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing))
+    }
+
+    fn with_log(&self, snapshot: Box<dyn Snapshot>, found: Identity) -> Result<Opened, Error> {
         let is_alone = self.dir.contents(self.options.snapshot)? == Contents::SnapshotOnly;
         if is_alone && !found.is_backup {
             return Err(self.dir.log_is_missing());
         }
-        let log = self.log_options(found.database, cipher);
+        let log = self.log_options(found.database, self.cipher(found.database));
         Ok(Opened { snapshot, log, begins_log: is_alone })
     }
 
-    fn cipher(&self, database: DatabaseId) -> Option<Arc<Cipher>> {
+    pub(crate) fn cipher(&self, database: DatabaseId) -> Option<Arc<Cipher>> {
         self.options.key.as_ref().map(|key| Arc::new(Cipher::new(key, database)))
     }
 
-    fn sqlite_options(&self, path: PathBuf, cipher: Option<Arc<Cipher>>) -> SqliteOptions {
+    pub(crate) fn sqlite_options(&self, path: PathBuf, cipher: Option<Arc<Cipher>>) -> SqliteOptions {
         let StoreOptions { keep, compression, .. } = *self.options;
         SqliteOptions { path, keep, cipher, compression }
     }
 
-    fn json_options(&self, path: PathBuf, cipher: Option<Arc<Cipher>>) -> JsonOptions {
+    pub(crate) fn json_options(&self, path: PathBuf, cipher: Option<Arc<Cipher>>) -> JsonOptions {
         let StoreOptions { keep, compression, .. } = *self.options;
         JsonOptions { files: Arc::clone(&self.fs), path, keep, cipher, compression }
     }
 
-    fn log_options(&self, database: DatabaseId, cipher: Option<Arc<Cipher>>) -> LogOptions {
+    pub(crate) fn log_options(&self, database: DatabaseId, cipher: Option<Arc<Cipher>>) -> LogOptions {
         let mut log = LogOptions::new(self.dir.log_dir(), database);
         log.durability = self.options.durability;
         log.log_bytes_max = self.options.log_bytes_max;

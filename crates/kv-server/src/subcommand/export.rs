@@ -9,9 +9,8 @@ use kv_core::{Database, Interval, ScanOptions, Value, ValueKind};
 use kv_protocol::transfer::{Format, Record, Writer};
 
 use super::progress::Progress;
-use super::store::Store;
 use super::transfer::Transfer;
-use super::{Failure, say};
+use super::{Failure, say, store};
 use crate::config::{Config, DataDirectory};
 
 /// Rows looked up at once; their values are not copied meanwhile.
@@ -26,12 +25,11 @@ pub(super) fn run(
     config: &Config,
     directory: &DataDirectory,
 ) -> Result<(), Failure> {
-    let store = Store::open_to_read(config, directory)?;
+    let opened = store::open_to_read(config, directory)?;
     let pairs = match transfer.path {
-        None => export(store.database(), transfer.format, io::stdout())?.0,
-        Some(path) => to_file(store.database(), transfer.format, path)?,
+        None => export(opened.database(), transfer.format, io::stdout())?.0,
+        Some(path) => to_file(opened.database(), transfer.format, path)?,
     };
-    store.close()?;
     say(&format!("exported {pairs} pairs"));
     Ok(())
 }

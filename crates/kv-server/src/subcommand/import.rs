@@ -15,9 +15,8 @@ use kv_protocol::transfer::{Format, Reader, Record};
 use kv_protocol::word::Shown;
 
 use super::progress::Progress;
-use super::store::Store;
 use super::transfer::Transfer;
-use super::{Failure, say};
+use super::{Failure, say, store};
 use crate::config::{Config, DataDirectory};
 
 /// Pairs written in one transaction: enough that the disk is waited for seldom.
@@ -67,9 +66,12 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let plan = Plan::new(transfer.format, config);
     let (input, bytes) = open(transfer.path, plan)?;
-    let store = Store::open(config, directory)?;
-    let imported = import(store.database(), input, bytes, plan)?;
-    store.close()?;
+    let opened = store::open(config, directory)?;
+    let imported = import(opened.database(), input, bytes, plan);
+    // What is imported is kept, whatever became of the rest.
+    let closed = store::close(&opened);
+    let imported = imported?;
+    closed?;
     say(&format!("imported {} pairs", imported.pairs));
     if plan.format == Format::Ndjson && !imported.is_whole {
         say("note: the last line is not {\"end\":true,…}: the input may have been cut off");

@@ -1,12 +1,19 @@
-//! The data directory as the subcommands see it: opened, verified, repaired. The one place here
-//! that calls the persistence crate.
+//! The data directory as the subcommands see it: opened, closed, verified, repaired. The one place
+//! here that calls the persistence crate.
 
 use std::path::Path;
+use std::time::Duration;
 
-use kv_core::Database;
+use kv_persist::{ReadOnly, Store};
 
 use super::Failure;
 use crate::config::{Config, DataDirectory};
+use crate::server::Fault;
+use crate::storage;
+
+/// Nobody waits for an import to end as they wait for a server to stop: what it wrote is folded,
+/// however long that takes.
+const CLOSE_TIME: Duration = Duration::from_hours(24);
 
 /// What a verification found.
 pub(super) struct Verified {
@@ -24,33 +31,26 @@ pub(super) struct Repaired {
     pub(super) lost: Vec<String>,
 }
 
-/// A data directory that this process has opened, and the database in it.
-pub(super) struct Store {
-    database: Database,
+/// Opens a directory, or creates it.
+pub(super) fn open(config: &Config, directory: &DataDirectory) -> Result<Store, Failure> {
+    Ok(Store::open(storage::options(directory, config)?, &mut storage::builder(config))?)
 }
 
-impl Store {
-    /// Opens a directory, or creates it.
-    pub(super) fn open(_config: &Config, directory: &DataDirectory) -> Result<Store, Failure> {
-        Err(not_here(directory))
-    }
+/// Brings what was written to disk and into the snapshot, and lets go of the directory.
+pub(super) fn close(store: &Store) -> Result<(), Failure> {
+    store.checkpoint().checkpoint()?;
+    Ok(store.close(CLOSE_TIME)?)
+}
 
-    /// Opens a directory that is there and changes nothing in it.
-    pub(super) fn open_to_read(
-        _config: &Config,
-        directory: &DataDirectory,
-    ) -> Result<Store, Failure> {
-        Err(not_here(directory))
-    }
-
-    pub(super) fn database(&self) -> &Database {
-        &self.database
-    }
-
-    /// Waits until everything is on disk, and lets go of the directory.
-    pub(super) fn close(self) -> Result<(), Failure> {
-        Ok(())
-    }
+/// Opens a directory that is there, and changes nothing in it.
+pub(super) fn open_to_read(
+    config: &Config,
+    directory: &DataDirectory,
+) -> Result<ReadOnly, Failure> {
+    let mut builder = storage::builder(config);
+    // Nobody writes, so a view may get as old as it likes; and nobody asks for older versions.
+    builder.view_age_max(Duration::MAX).history(Some(1));
+    Ok(ReadOnly::open(storage::options(directory, config)?, &mut builder)?)
 }
 
 pub(super) fn verify(directory: &DataDirectory) -> Result<Verified, Failure> {
@@ -64,4 +64,20 @@ pub(super) fn repair(directory: &DataDirectory, _into: &Path) -> Result<Repaired
 fn not_here(directory: &DataDirectory) -> Failure {
     let path = directory.path.display();
     Failure::Fault(format!("{path} cannot be opened: this version keeps no files yet"))
+}
+
+impl From<kv_persist::Error> for Failure {
+    fn from(error: kv_persist::Error) -> Self {
+        let text = error.to_string();
+        if error.is_refusal() { Failure::Refused(text) } else { Failure::Fault(text) }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Data(error) => error.into(),
+            fault => Failure::Fault(fault.to_string()),
+        }
+    }
 }

@@ -16,9 +16,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::meta::Meta;
-use super::row::{Encoder, Row, bound, columns};
-use super::{Source, SqliteSnapshot, collect, damaged, failed, hit};
+use super::row::{Encoder, bound, columns};
+use super::{Source, SqliteSnapshot, collect, damaged, failed};
 use crate::error::Error;
+use crate::failpoint;
 use crate::snapshot::{Fold, KeyChanges};
 use crate::stored::Stored;
 
@@ -35,7 +36,7 @@ impl SqliteSnapshot {
     pub(super) fn fold_in(&mut self, fold: &Fold<'_>) -> Result<(), Error> {
         assert!(fold.through.revision >= self.meta.through.revision, "a snapshot never goes back");
         let path = &self.source.path;
-        let hit = |name| hit(name).map_err(|error| Error::io("write", path, error));
+        let hit = |name| failpoint::hit(name).map_err(|error| Error::io("write", path, error));
         hit("snap.begin")?;
         let transaction = Transaction::new_unchecked(&self.writer, TransactionBehavior::Immediate)
             .map_err(failed(path, "begin a fold"))?;
@@ -64,7 +65,7 @@ impl SqliteSnapshot {
         transaction.commit().map_err(failed(path, "commit a fold"))?;
         self.meta = meta;
         (fold.progress)(fold.keys.len());
-        hit("snap.after_commit")
+        Ok(())
     }
 }
 
@@ -173,7 +174,7 @@ impl<'a> KeyFold<'a> {
 
     fn append(&mut self, version: Stored<'_>, previous: Option<i64>) -> rusqlite::Result<i64> {
         let id = next_id(self.meta);
-        execute(&mut self.append, &self.encoder.row(version), previous, Some(id))?;
+        self.encoder.row(version).insert(&mut self.append, previous, Some(id))?;
         Ok(id)
     }
 
@@ -187,15 +188,15 @@ impl<'a> KeyFold<'a> {
         let mut place = None;
         if row.bytes() > PAIR_BYTES_MAX && !matches!(row.value, ValueRef::Null) {
             let id = next_id(self.meta);
-            execute(&mut self.append, &row, previous, Some(id))?;
+            row.insert(&mut self.append, previous, Some(id))?;
             row.value = ValueRef::Null;
             place = Some(id);
         }
         if is_known {
-            execute(&mut self.update, &row, previous, place)
+            row.insert(&mut self.update, previous, place)
         } else {
             self.meta.pairs += 1;
-            execute(&mut self.insert, &row, previous, place)
+            row.insert(&mut self.insert, previous, place)
         }
     }
 }
@@ -204,27 +205,4 @@ fn next_id(meta: &mut Meta) -> i64 {
     let id = meta.next_id;
     meta.next_id += 1;
     id
-}
-
-/// Executes a statement whose parameters are the columns of a row, the row before it and an id.
-fn execute(
-    statement: &mut CachedStatement<'_>,
-    row: &Row<'_>,
-    previous: Option<i64>,
-    id: Option<i64>,
-) -> rusqlite::Result<()> {
-    statement.execute(params![
-        bound(row.key),
-        row.version,
-        row.revision,
-        row.time,
-        row.kind,
-        row.expires,
-        row.codec,
-        row.checksum,
-        bound(row.value),
-        previous,
-        id,
-    ])?;
-    Ok(())
 }

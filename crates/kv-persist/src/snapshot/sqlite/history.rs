@@ -10,7 +10,7 @@ use kv_core::Version;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::open::{Access, connect};
+use super::open::connect;
 use super::row::{COLUMNS, Decoder, Encoder, Fault, Row, bound, columns};
 use super::{Source, damaged_row, failed};
 use crate::error::Error;
@@ -40,7 +40,7 @@ impl History for SqliteHistory {
     fn older(&self, key: &[u8], older: Older) -> Result<Vec<StoredBuf>, Error> {
         let connection = match self.idle.lock().pop() {
             Some(connection) => connection,
-            None => connect(&self.source.path, Access::Read)?,
+            None => connect(&self.source.path, self.source.access)?,
         };
         let found = self.look(&connection, key, older)?;
         let mut idle = self.idle.lock();

@@ -10,10 +10,10 @@ use std::thread;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows, params};
 
-use super::open::{Access, connect};
+use super::open::connect;
 use super::ranges::{Place, Range, Ranges};
 use super::row::{COLUMNS, Decoder, Row, bound, columns};
-use super::{Source, damaged, damaged_row, failed};
+use super::{Source, damaged, damaged_row, failed, shown};
 use crate::error::Error;
 use crate::snapshot::Sink;
 
@@ -61,7 +61,7 @@ impl Source {
         let next = AtomicUsize::new(0);
         let pieces: Vec<_> = placed.chunks(PLACED_PER_PIECE).collect();
         in_threads(threads.min(pieces.len()), || {
-            let connection = connect(&self.path, Access::Read)?;
+            let connection = connect(&self.path, self.access)?;
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if let Err(error) = self.load_placed(&connection, piece, sink) {
                     next.store(pieces.len(), Ordering::Relaxed);
@@ -180,7 +180,7 @@ impl Walk<'_> {
     fn walk(mut self) -> Result<Walked, Error> {
         let source = self.source;
         let failed = || failed(&source.path, "read keys");
-        let connection = connect(&self.source.path, Access::Read)?;
+        let connection = connect(&self.source.path, self.source.access)?;
         let mut statements = Statements::new(&connection).map_err(failed())?;
         while let Some(mut range) = self.ranges.take() {
             while let Some(from) = self.piece(&mut statements, &range)? {
@@ -252,9 +252,4 @@ impl Drop for Walk<'_> {
             self.ranges.end();
         }
     }
-}
-
-/// A key column, to be shown.
-fn shown(key: ValueRef<'_>) -> &[u8] {
-    key.as_bytes_or_null().ok().flatten().unwrap_or_default()
 }

@@ -7,6 +7,7 @@
 //! - [`fold`]: changes go in; [`collect`]: what is no longer kept goes out.
 //! - [`load`] and [`history`]: what is read at a start, and later.
 //! - [`meta`] and [`open`]: whose file it is, and how it is opened without trusting it.
+//! - [`backup`], [`verify`], [`salvage`], [`rekey`]: what an operator asks for.
 //!
 //! # What is relied upon
 //!
@@ -14,6 +15,7 @@
 //! reads never waits for a fold. A fold that fails is rolled back by SQLite. After a kill, SQLite
 //! finds the last whole commit in its write-ahead log. Its pages have no checksums, so rows do.
 
+mod backup;
 mod collect;
 mod fold;
 mod history;
@@ -21,16 +23,20 @@ mod load;
 mod meta;
 mod open;
 mod ranges;
+mod rekey;
 mod row;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::compress::Compression;
@@ -45,6 +51,7 @@ use open::Access;
 use row::Form;
 
 pub use open::Identity;
+pub use salvage::{Finder, Salvaged};
 
 /// Longest write-ahead log that is left as long as it is after a fold, in bytes.
 const WAL_BYTES_KEPT_MAX: u64 = 256 << 20;
@@ -78,6 +85,7 @@ struct Source {
     path: Arc<PathBuf>,
     keep: Keep,
     form: Form,
+    access: Access,
 }
 
 impl SqliteSnapshot {
@@ -99,19 +107,32 @@ impl SqliteSnapshot {
     /// If it is damaged, of a later format, encrypted with another key or not at all, or if there
     /// is something in it that does not belong there: then nothing has been changed.
     pub fn open(options: SqliteOptions) -> Result<SqliteSnapshot, Error> {
-        let SqliteOptions { path, keep, cipher, compression } = options;
-        let (look, meta) = open::look(&path)?;
-        check_key(&path, meta.key, cipher.as_deref())?;
-        drop(look);
+        let path = options.path.clone();
+        open::look(&path, |_, meta| check_key(&path, meta.key, options.cipher.as_deref()))?;
         let writer = open::connect(&path, Access::Write)?;
         writer.pragma_update(None, "journal_mode", "WAL").map_err(failed(&path, "open"))?;
         let meta = Meta::read(&writer, &path)?;
-        Ok(SqliteSnapshot {
-            source: Source { path: Arc::new(path), keep, form: Form { cipher, compression } },
-            writer,
-            meta,
-            idle: Arc::default(),
+        Ok(SqliteSnapshot::new(options, Access::Read, writer, meta))
+    }
+
+    /// Opens one that exists, and changes nothing; it cannot be folded into.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](SqliteSnapshot::open).
+    pub fn open_to_read(options: SqliteOptions) -> Result<SqliteSnapshot, Error> {
+        let path = options.path.clone();
+        open::look(&path, |connection, meta| {
+            check_key(&path, meta.key, options.cipher.as_deref())?;
+            Ok(SqliteSnapshot::new(options, Access::Look, connection, meta))
         })
+    }
+
+    fn new(options: SqliteOptions, access: Access, main: Connection, meta: Meta) -> SqliteSnapshot {
+        let SqliteOptions { path, keep, cipher, compression } = options;
+        let form = Form { cipher, compression };
+        let source = Source { path: Arc::new(path), keep, form, access };
+        SqliteSnapshot { source, writer: main, meta, idle: Arc::default() }
     }
 
     /// Looks at a file without changing anything.
@@ -120,7 +141,7 @@ impl SqliteSnapshot {
     ///
     /// What keeps it from being used, its key aside.
     pub fn look(path: &Path) -> Result<Identity, Error> {
-        open::look(path).map(|(_, meta)| Identity::of(&meta))
+        open::look(path, |_, meta| Ok(Identity::of(&meta)))
     }
 
     /// What the file says of itself.
@@ -153,8 +174,9 @@ impl Snapshot for SqliteSnapshot {
         let checkpoint = || {
             // Whoever is in the way is not waited for.
             self.writer.busy_timeout(Duration::ZERO)?;
-            self.writer.query_row(mode, [], |_| Ok(()))?;
-            self.writer.busy_timeout(open::BUSY_WAIT)
+            let moved = self.writer.query_row(mode, [], |_| Ok(()));
+            self.writer.busy_timeout(open::BUSY_WAIT)?;
+            moved
         };
         let failed = failed(&self.source.path, "move the write-ahead log into the file");
         checkpoint().map_err(failed)
@@ -164,12 +186,13 @@ impl Snapshot for SqliteSnapshot {
         Some(Box::new(SqliteHistory { source: self.source.clone(), idle: Arc::clone(&self.idle) }))
     }
 
-    fn backup(&self, _to: &Path) -> Result<(), Error> {
-        Err(Error::Mismatch { path: self.source.path.to_path_buf(), what: "not yet".into() })
+    /// Writes a compact copy, with nothing in it that was deleted.
+    fn backup(&self, to: &Path) -> Result<(), Error> {
+        self.back_up(to)
     }
 
     fn verify(&self) -> Result<Verified, Error> {
-        Ok(Verified::default())
+        self.source.verify(&self.meta)
     }
 
     fn stats(&self) -> SnapshotStats {
@@ -217,7 +240,7 @@ fn failed(path: &Path, what: &'static str) -> impl FnOnce(rusqlite::Error) -> Er
     }
 }
 
-/// Stands in for the failpoints.
-fn hit(_name: &'static str) -> std::io::Result<()> {
-    Ok(())
+/// A key column, to be shown.
+fn shown(key: ValueRef<'_>) -> &[u8] {
+    key.as_bytes_or_null().ok().flatten().unwrap_or_default()
 }

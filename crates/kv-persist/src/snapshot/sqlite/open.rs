@@ -66,23 +66,47 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes an empty file. It is made under another name, so that one with this name is complete.
+/// Makes an empty file.
 pub(super) fn create(path: &Path, meta: &Meta) -> Result<(), Error> {
-    if fs::exists(path).map_err(|error| Error::io("create", path, error))? {
-        let source = io::ErrorKind::AlreadyExists.into();
-        return Err(Error::io("create", path, source));
+    refuse_existing(path)?;
+    make(path, |new| {
+        let connection = connect(new, Access::Write)?;
+        fill(&connection, meta).map_err(failed(path, "create"))?;
+        let into_wal_mode = connection.pragma_update(None, "journal_mode", "WAL");
+        into_wal_mode.map_err(failed(path, "create"))
+    })
+}
+
+/// # Errors
+///
+/// If there is anything with this name.
+pub(super) fn refuse_existing(path: &Path) -> Result<(), Error> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("create", path, error)),
+        Ok(_) => Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
     }
+}
+
+/// Makes a file under another name, readable by its owner only, and gives it its name when it is
+/// complete and durable. If that fails, there is none.
+pub(super) fn make(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), Error>,
+) -> Result<(), Error> {
     let new = beside(path, "-new");
     remove(&new)?;
     Disk.create(&new).map_err(|error| Error::io("create", &new, error))?;
-    let connection = connect(&new, Access::Write)?;
-    fill(&connection, meta).map_err(failed(path, "create"))?;
-    drop(connection);
-    settle(&new, path)
+    let made = fill(&new).and_then(|()| settle(&new, path));
+    if made.is_err() {
+        // The first error says more than one about removing what it left.
+        let _ = remove(&new);
+    }
+    made
 }
 
 /// Makes a finished file durable, and then gives it its name.
-pub(super) fn settle(new: &Path, path: &Path) -> Result<(), Error> {
+fn settle(new: &Path, path: &Path) -> Result<(), Error> {
     let file = File::open(new).map_err(|error| Error::io("open", new, error))?;
     file.sync_all().map_err(|error| Error::io("sync", new, error))?;
     Disk.rename(new, path).map_err(|error| Error::io("rename", new, error))?;
@@ -92,20 +116,27 @@ pub(super) fn settle(new: &Path, path: &Path) -> Result<(), Error> {
 }
 
 /// Removes a file that may not be there, and what SQLite put beside it.
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let path = beside(path, suffix);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &path, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+fn remove(path: &Path) -> Result<(), Error> {
+    remove_if_there(path)?;
+    remove_beside(path)
 }
 
-fn fill(connection: &Connection, meta: &Meta) -> rusqlite::Result<()> {
+/// Removes what SQLite put beside a file: nothing that the file needs, if nobody has it open.
+pub(super) fn remove_beside(path: &Path) -> Result<(), Error> {
+    ["-journal", "-wal", "-shm"].iter().try_for_each(|name| remove_if_there(&beside(path, name)))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts schema and metadata into an empty file.
+pub(super) fn fill(connection: &Connection, meta: &Meta) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
     connection.pragma_update(None, "encoding", "UTF-8")?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -113,27 +144,42 @@ fn fill(connection: &Connection, meta: &Meta) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     schema::create(connection, meta.key.is_none())?;
     meta.write(connection)?;
-    transaction.commit()?;
-    connection.pragma_update(None, "journal_mode", "WAL")
+    transaction.commit()
 }
 
-/// Looks at a file without changing anything: header, schema, metadata.
+/// Looks at a file without changing anything: header, schema, metadata. What is found goes to
+/// `then`.
 ///
 /// # Errors
 ///
-/// What keeps it from being used.
-pub(super) fn look(path: &Path) -> Result<(Connection, Meta), Error> {
+/// What keeps it from being used, or what `then` answered.
+pub(super) fn look<T>(
+    path: &Path,
+    then: impl FnOnce(Connection, Meta) -> Result<T, Error>,
+) -> Result<T, Error> {
     check_header(path)?;
-    let connection = connect(path, Access::Look)?;
+    let index = beside(path, "-shm");
+    let had_index = fs::exists(&index).unwrap_or(true);
+    let looked = connect(path, Access::Look).and_then(|connection| {
+        let meta = check(&connection, path)?;
+        then(connection, meta)
+    });
+    // To read a write-ahead log that a crash has left, SQLite makes an index of it.
+    if looked.is_err() && !had_index {
+        let _ = fs::remove_file(&index);
+    }
+    looked
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<Meta, Error> {
     let encoding: String = connection
         .pragma_query_value(None, "encoding", |row| row.get(0))
         .map_err(failed(path, "read"))?;
     if encoding != "UTF-8" {
         return Err(damaged(path, format!("its text is encoded in {encoding}")));
     }
-    let meta = Meta::read(&connection, path)?;
-    schema::check(&connection, path, meta.key.is_none())?;
-    Ok((connection, meta))
+    schema::check(connection, path)?;
+    Meta::read(connection, path)
 }
 
 fn check_header(path: &Path) -> Result<(), Error> {

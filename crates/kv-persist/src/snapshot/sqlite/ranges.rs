@@ -48,7 +48,7 @@ impl Place {
     }
 
     /// A place above `self` and at most `last`, about in the middle; none if there is hardly one.
-    fn middle(&self, last: &Place) -> Option<Place> {
+    pub(super) fn middle(&self, last: &Place) -> Option<Place> {
         match (self, last) {
             (Place::Text(low), Place::Text(high)) => middle(low, high).map(Place::Text),
             (Place::Blob(low), Place::Blob(high)) => middle(low, high).map(Place::Blob),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use kv_core::{Datum, Revision, Stamp, ValueKind, Version};
 use rusqlite::types::{ToSqlOutput, Type, ValueRef};
+use rusqlite::{Statement, params};
 
 use crate::compress::{self, Compression};
 use crate::crypt::{Cipher, NONCE_BYTES, Purpose, random_nonce};
@@ -33,6 +34,9 @@ pub(super) use columns;
 
 /// How many there are.
 pub(super) const COLUMNS: usize = 9;
+
+/// Which of them is the checksum.
+pub(super) const CHECKSUM: usize = 7;
 
 const DELETED: i64 = 0;
 const TEXT: i64 = 1;
@@ -83,7 +87,7 @@ impl<'a> Row<'a> {
                 _ => Some(number(5)?),
             },
             codec: number(6)?,
-            checksum: number(7)?,
+            checksum: number(CHECKSUM)?,
             value: column(8)?,
         })
     }
@@ -111,6 +115,30 @@ impl<'a> Row<'a> {
     pub(super) fn bytes(&self) -> usize {
         let length = |value| tagged(value).map_or(0, |(_, bytes)| bytes.len());
         length(self.key) + length(self.value)
+    }
+
+    /// Executes a statement whose parameters are the columns, the id of the row before it, and
+    /// where it is itself.
+    pub(super) fn insert(
+        &self,
+        statement: &mut Statement<'_>,
+        previous: Option<i64>,
+        place: Option<i64>,
+    ) -> rusqlite::Result<()> {
+        statement.execute(params![
+            bound(self.key),
+            self.version,
+            self.revision,
+            self.time,
+            self.kind,
+            self.expires,
+            self.codec,
+            self.checksum,
+            bound(self.value),
+            previous,
+            place,
+        ])?;
+        Ok(())
     }
 
     /// What is sealed with the key and the value without being secret.

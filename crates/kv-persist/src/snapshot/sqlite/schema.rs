@@ -77,7 +77,7 @@ SELECT
 FROM pair
 WHERE pair.type <> 0
   AND (pair.expires IS NULL
-    OR pair.expires > CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER))";
+    OR pair.expires > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))";
 
 const VERSIONS: &str = "CREATE VIEW versions AS
 SELECT
@@ -95,52 +95,53 @@ FROM (
   SELECT key, version, revision, time, type, expires, codec, value FROM history
 )";
 
-/// Name, statement: in the order of their names.
+/// Name and statement.
 const TABLES: [(&str, &str); 3] = [("history", HISTORY), ("meta", META), ("pair", PAIR)];
 const VIEWS: [(&str, &str); 2] = [("pairs", PAIRS), ("versions", VERSIONS)];
 
-/// Makes the tables, and the views if anybody could read what they show.
+/// Makes the tables, and the views unless nobody could read what they show.
 pub(super) fn create(connection: &Connection, with_views: bool) -> rusqlite::Result<()> {
-    for (_, statement) in expected(with_views) {
+    let views = VIEWS.into_iter().filter(|_| with_views);
+    for (_, statement) in TABLES.into_iter().chain(views) {
         connection.execute_batch(statement)?;
     }
     Ok(())
 }
 
-/// Refuses a file that has anything else in it than what [`create`] made.
+/// Refuses a file that has anything else in it than what [`create`] makes.
 ///
 /// # Errors
 ///
 /// [`Error::Mismatch`] with the name of what is missing, changed or too much.
-pub(super) fn check(connection: &Connection, path: &Path, with_views: bool) -> Result<(), Error> {
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let found = read(connection).map_err(super::failed(path, "read the schema"))?;
     let refuse = |what: String| Err(Error::Mismatch { path: path.to_owned(), what });
-    for (name, statement) in expected(with_views) {
-        match found.iter().find(|(found, _)| found == name) {
-            Some((_, found)) if found.as_deref() == Some(statement) => {}
+    for (name, statement) in &found {
+        let known = TABLES.iter().chain(&VIEWS).find(|(known, _)| known == name);
+        match known {
+            Some((_, known)) if statement.as_deref() == Some(known) => {}
             Some(_) => {
-                return refuse(format!("\"{name}\" is not as this program made it; {RESTORE}"));
+                return refuse(format!(
+                    "\"{name}\" is not as this program made it; restore the file from a backup"
+                ));
             }
-            None => return refuse(format!("\"{name}\" is missing; {RESTORE}")),
+            // What `ANALYZE` leaves behind; there is nothing in it that could be run.
+            None if name.starts_with("sqlite_stat") => {}
+            None => {
+                return refuse(format!(
+                    "\"{name}\" was put into it by another program; drop it, or restore the file \
+                     from a backup"
+                ));
+            }
         }
     }
-    let stranger = found.iter().find(|(name, _)| {
-        // Statistics are what `ANALYZE` leaves behind; they hold nothing that could be run.
-        !name.starts_with("sqlite_stat") && expected(with_views).all(|(known, _)| known != name)
-    });
-    match stranger {
-        Some((name, _)) => refuse(format!(
-            "\"{name}\" was added to it by another program; drop it, or restore the file from a \
-             backup"
-        )),
+    let missing = TABLES.iter().find(|(known, _)| found.iter().all(|(name, _)| name != known));
+    match missing {
+        Some((name, _)) => {
+            refuse(format!("\"{name}\" is missing in it; restore the file from a backup"))
+        }
         None => Ok(()),
     }
-}
-
-const RESTORE: &str = "restore the file from a backup";
-
-fn expected(with_views: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLES.into_iter().chain(VIEWS.into_iter().filter(move |_| with_views))
 }
 
 fn read(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {

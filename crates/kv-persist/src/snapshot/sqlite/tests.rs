@@ -1,12 +1,17 @@
 //! The SQLite file against a map, and against everything that may be wrong with a file.
 
+mod damage;
+mod files;
 mod model;
+mod protection;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kv_core::{Datum, Revision, Stamp, ValueKind, Version};
+use kv_core::{Revision, Stamp, ValueKind, Version};
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{SqliteOptions, SqliteSnapshot};
@@ -43,6 +48,20 @@ impl Place {
         SqliteSnapshot::open(self.options.clone())
     }
 
+    /// A connection as any SQLite tool has it.
+    fn outside(&self) -> Connection {
+        Connection::open(self.path()).expect("SQLite opens it")
+    }
+
+    /// Changes the file by SQL, while nobody has it open.
+    fn change(&self, sql: &str) {
+        self.outside().execute_batch(sql).expect("SQLite changes it");
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(self.path()).expect("the file is read")
+    }
+
     fn names(&self) -> Vec<String> {
         let dir = std::fs::read_dir(self.dir.path()).unwrap();
         let mut names: Vec<_> =
@@ -50,6 +69,22 @@ impl Place {
         names.sort();
         names
     }
+}
+
+/// A file with three versions of "house", one of "tree" and a deleted "car", closed.
+fn village(keep: Keep) -> Place {
+    let place = Place::new(keep);
+    let mut snapshot = place.create();
+    let versions = [
+        version(b"house", 1, 1, Some(b"small")),
+        version(b"tree", 1, 2, Some(b"green")),
+        version(b"car", 1, 3, Some(b"red")),
+        version(b"house", 2, 4, Some(b"large")),
+        version(b"car", 2, 5, None),
+        version(b"house", 3, 6, Some(&[b'h'; 3000])),
+    ];
+    versions.iter().for_each(|version| fold(&mut snapshot, &[version.clone()]).expect("a fold"));
+    place
 }
 
 /// A version, made up from its key, number and revision.
