@@ -35,6 +35,10 @@ use crate::snapshot::sqlite::{Identity, SqliteOptions, SqliteSnapshot};
 use crate::snapshot::{History, Snapshot};
 use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
 
+/// How much disk space the log allocates at once when nobody waits for syncs, in bytes; as much may
+/// be in memory while one lasts.
+const ALLOCATE_BYTES_UNSYNCED: u64 = 64 << 20;
+
 /// How a store is to be kept.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -455,7 +459,11 @@ impl Files<'_> {
         self.options.key.as_ref().map(|key| Arc::new(Cipher::new(key, database)))
     }
 
-    pub(crate) fn sqlite_options(&self, path: PathBuf, cipher: Option<Arc<Cipher>>) -> SqliteOptions {
+    pub(crate) fn sqlite_options(
+        &self,
+        path: PathBuf,
+        cipher: Option<Arc<Cipher>>,
+    ) -> SqliteOptions {
         let StoreOptions { keep, compression, .. } = *self.options;
         SqliteOptions { path, keep, cipher, compression }
     }
@@ -465,9 +473,18 @@ impl Files<'_> {
         JsonOptions { files: Arc::clone(&self.fs), path, keep, cipher, compression }
     }
 
-    pub(crate) fn log_options(&self, database: DatabaseId, cipher: Option<Arc<Cipher>>) -> LogOptions {
+    pub(crate) fn log_options(
+        &self,
+        database: DatabaseId,
+        cipher: Option<Arc<Cipher>>,
+    ) -> LogOptions {
         let mut log = LogOptions::new(self.dir.log_dir(), database);
         log.durability = self.options.durability;
+        if log.durability != Durability::Fsync {
+            // Nobody waits for a sync then, and a long one should not be felt: what is written
+            // meanwhile needs room.
+            log.allocate_bytes = ALLOCATE_BYTES_UNSYNCED;
+        }
         log.log_bytes_max = self.options.log_bytes_max;
         log.protection = Protection { cipher, compression: self.options.compression };
         log

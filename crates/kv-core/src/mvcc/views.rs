@@ -34,6 +34,12 @@ impl Horizon {
         Horizon { readable: Revision::NEWEST, oldest: Revision::NEWEST }
     }
 
+    /// Whether readers that are still to come need every version that was superseded at `revision`
+    /// or later.
+    pub(crate) fn is_beyond_readers(self, revision: Revision) -> bool {
+        revision > self.readable
+    }
+
     /// Whether nobody can need a version that was superseded at `revision`, by the two bounds
     /// alone.
     pub(crate) fn has_passed(self, revision: Revision) -> bool {
@@ -98,7 +104,8 @@ impl Views {
     /// Whether an open view, or one still to come, needs a version that was the newest from
     /// revision `from` on, until `superseded`.
     pub(crate) fn need(&self, horizon: Horizon, from: Revision, superseded: Revision) -> bool {
-        superseded > horizon.readable || self.open.lock().range(from..superseded).next().is_some()
+        horizon.is_beyond_readers(superseded)
+            || self.open.lock().range(from..superseded).next().is_some()
     }
 
     /// How many views are open.

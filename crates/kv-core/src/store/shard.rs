@@ -286,10 +286,14 @@ impl ShardState {
             dropped_bytes += older.pop_front().map_or(0, |old| old.record.memory_bytes());
             superfluous -= 1;
         }
-        // What is left of the superfluous is behind an open view. Between two views it can go.
+        // What is left of the superfluous is behind an open view, or not yet durable. Between two
+        // views it can go; from the readable revision on all is needed.
         let mut at = 0;
         while at < superfluous {
             let old = &older[at];
+            if retention.horizon.is_beyond_readers(old.at) {
+                break;
+            }
             // The first version also tells views before it that there was nothing.
             let needed_from = match old.record.version() {
                 Version(1) => Revision(0),

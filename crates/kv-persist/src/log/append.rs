@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::batch::BATCH_HEADER_BYTES;
 use super::chain::Chain;
 use super::options::{Durability, LINGER_BYTES_MAX, LogOptions};
-use super::pending::Pending;
+use super::pending::{Batch, Pending};
 use super::reader::LogReader;
 use super::record::{PROTECTION_BYTES_MAX, RECORD_HEADER_BYTES};
 use super::segment::{self, SEGMENT_HEADER_BYTES};
@@ -284,7 +284,8 @@ impl Log {
                 self.rotate(writer)?;
             }
             self.passed("log.before_append", writer)?;
-            let pending = std::mem::take(&mut self.appended.lock().pending);
+            let fresh = Pending::with_spares(std::mem::take(&mut writer.spares));
+            let pending = std::mem::replace(&mut self.appended.lock().pending, fresh);
             writer.unwritten = Some(self.batch(writer, pending));
         }
         self.write_batch(writer)?;
@@ -294,7 +295,7 @@ impl Log {
         Ok(true)
     }
 
-    fn batch(&self, writer: &Writer, pending: Pending) -> super::pending::Batch {
+    fn batch(&self, writer: &Writer, pending: Pending) -> Batch {
         let Writer { active, next_batch, written, synced, .. } = writer;
         active.batch(&self.options, pending, *next_batch, *written, *synced)
     }
@@ -317,7 +318,7 @@ impl Log {
         writer.written = batch.last;
         writer.marked = writer.synced;
         writer.next_batch += 1;
-        writer.unwritten = None;
+        writer.spares = writer.unwritten.take().map(Batch::into_spares).unwrap_or_default();
         Ok(())
     }
 

@@ -15,6 +15,8 @@ const COPIED_BYTES_MAX: usize = 64 << 10;
 /// Copied records are gathered in pieces of about this length: long enough that a write call costs
 /// little beside what it writes, short enough that growing one does not hold up commits.
 const PIECE_BYTES: usize = 1 << 20;
+/// Buffers of pieces that are kept for later ones, at most.
+const SPARES_MAX: usize = 8;
 
 /// A part of a batch.
 #[derive(Debug)]
@@ -44,9 +46,17 @@ pub(super) struct Pending {
     bytes: u64,
     /// What was set aside for them, in bytes.
     reserved: u64,
+    /// Buffers of pieces that were written, for new ones: fresh memory costs more than what is
+    /// copied into it.
+    spares: Vec<Vec<u8>>,
 }
 
 impl Pending {
+    /// Nothing yet, with buffers of earlier pieces.
+    pub(super) fn with_spares(spares: Vec<Vec<u8>>) -> Pending {
+        Pending { spares, ..Pending::default() }
+    }
+
     /// Takes a record in, and perhaps the payload away.
     pub(super) fn push(&mut self, stamp: Stamp, payload: &mut Payload, reserved: u64) {
         let length = payload.len();
@@ -80,7 +90,9 @@ impl Pending {
         };
         if !is_open {
             let header_bytes = if self.pieces.is_empty() { BATCH_HEADER_BYTES } else { 0 };
-            self.pieces.push(Piece::Records(vec![0; header_bytes]));
+            let mut bytes = self.spares.pop().unwrap_or_default();
+            bytes.resize(header_bytes, 0);
+            self.pieces.push(Piece::Records(bytes));
         }
         match self.pieces.last_mut() {
             Some(Piece::Records(bytes)) => bytes,
@@ -117,6 +129,7 @@ impl Pending {
             offset: place.offset,
             bytes: BATCH_HEADER_BYTES as u64 + finished.bytes,
             pieces: finished.pieces,
+            spares: finished.spares,
             last,
             counts,
         }
@@ -196,6 +209,7 @@ pub(super) struct Place<'a> {
 #[derive(Debug)]
 pub(super) struct Batch {
     pieces: Vec<Piece>,
+    spares: Vec<Vec<u8>>,
     pub(super) offset: u64,
     /// Its length, its header included.
     pub(super) bytes: u64,
@@ -213,6 +227,20 @@ pub(super) struct Counts {
 }
 
 impl Batch {
+    /// Its buffers, emptied, once it is written.
+    pub(super) fn into_spares(self) -> Vec<Vec<u8>> {
+        let mut spares = self.spares;
+        for piece in self.pieces {
+            if let Piece::Records(mut bytes) = piece
+                && spares.len() < SPARES_MAX
+            {
+                bytes.clear();
+                spares.push(bytes);
+            }
+        }
+        spares
+    }
+
     /// Its bytes, in order, each part with its offset in the segment.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.pieces.iter().scan(self.offset, |offset, piece| {

@@ -173,6 +173,7 @@ impl Start<'_> {
             synced: through,
             marked: through,
             rotate_at: self.options.segment_bytes,
+            spares: Vec::new(),
         })
     }
 

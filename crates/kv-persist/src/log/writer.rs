@@ -206,6 +206,8 @@ pub(super) struct Writer {
     pub(super) marked: Stamp,
     /// How long the active segment may get before another is begun, in bytes.
     pub(super) rotate_at: u64,
+    /// Buffers of batches that were written.
+    pub(super) spares: Vec<Vec<u8>>,
 }
 
 impl Writer {

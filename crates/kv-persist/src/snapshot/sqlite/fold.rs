@@ -16,7 +16,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::meta::Meta;
-use super::row::{Encoder, bound, columns};
+use super::row::{Encoder, Form, bound, columns};
 use super::{Source, SqliteSnapshot, collect, damaged, failed};
 use crate::error::Error;
 use crate::failpoint;
@@ -44,7 +44,7 @@ impl SqliteSnapshot {
         let appended_from = meta.next_id;
         collect::take_over(&mut meta, self.source.keep);
         let mut keys = KeyFold::new(&self.source, &transaction, &mut meta)?;
-        for (done, changes) in fold.keys.iter().enumerate() {
+        for (done, changes) in self.source.form.in_order(&fold.keys).enumerate() {
             if done % KEYS_PER_REPORT == 0 {
                 (fold.progress)(done);
             }
@@ -66,6 +66,22 @@ impl SqliteSnapshot {
         self.meta = meta;
         (fold.progress)(fold.keys.len());
         Ok(())
+    }
+}
+
+impl Form {
+    /// The keys in the order of their columns, as far as it matters: text and blobs take turns.
+    fn in_order<'a>(
+        &self,
+        keys: &'a [KeyChanges<'a>],
+    ) -> impl Iterator<Item = &'a KeyChanges<'a>> + use<'a> {
+        let hash = |changes: &KeyChanges<'_>| {
+            let key = changes.versions.first().map_or(&[][..], |version| version.key);
+            self.cipher.as_ref().map(|cipher| cipher.hash_key(key))
+        };
+        let mut order: Vec<_> = (0..keys.len()).map(|index| (hash(&keys[index]), index)).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, index)| &keys[index])
     }
 }
 

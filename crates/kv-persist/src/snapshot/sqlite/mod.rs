@@ -110,7 +110,7 @@ impl SqliteSnapshot {
         let path = options.path.clone();
         open::look(&path, |_, meta| check_key(&path, meta.key, options.cipher.as_deref()))?;
         let writer = open::connect(&path, Access::Write)?;
-        writer.pragma_update(None, "journal_mode", "WAL").map_err(failed(&path, "open"))?;
+        open::into_wal_mode(&writer, &path)?;
         let meta = Meta::read(&writer, &path)?;
         Ok(SqliteSnapshot::new(options, Access::Read, writer, meta))
     }

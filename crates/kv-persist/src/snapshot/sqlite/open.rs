@@ -72,9 +72,20 @@ pub(super) fn create(path: &Path, meta: &Meta) -> Result<(), Error> {
     make(path, |new| {
         let connection = connect(new, Access::Write)?;
         fill(&connection, meta).map_err(failed(path, "create"))?;
-        let into_wal_mode = connection.pragma_update(None, "journal_mode", "WAL");
-        into_wal_mode.map_err(failed(path, "create"))
+        into_wal_mode(&connection, path)
     })
+}
+
+/// Has a write-ahead log used from now on, as the file remembers.
+pub(super) fn into_wal_mode(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(failed(path, "use a write-ahead log"))?;
+    if mode != "wal" {
+        let what = "SQLite cannot use a write-ahead log here; a local file system is needed";
+        return Err(Error::Mismatch { path: path.to_owned(), what: what.into() });
+    }
+    Ok(())
 }
 
 /// # Errors

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Rows, Transaction, params};
 
 use super::meta::Meta;
-use super::open::{Access, beside, connect, fill, look, make, remove_beside};
+use super::open::{Access, beside, connect, fill, into_wal_mode, look, make, remove_beside};
 use super::row::{COLUMNS, Decoder, Encoder, Form, Row, columns};
 use super::{SqliteOptions, SqliteSnapshot, check_key, damaged, damaged_row, failed};
 use crate::crypt::{Cipher, KeyId};
@@ -74,7 +74,7 @@ impl Copy<'_> {
         self.history(&transaction)?;
         self.pairs(&transaction)?;
         transaction.commit().map_err(failed())?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed())
+        into_wal_mode(&connection, self.path)
     }
 
     fn history(&self, new: &Transaction<'_>) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use rusqlite::types::{ToSqlOutput, Type, ValueRef};
 use rusqlite::{Statement, params};
 
 use crate::compress::{self, Compression};
-use crate::crypt::{Cipher, NONCE_BYTES, Purpose, random_nonce};
+use crate::crypt::{Cipher, NONCE_BYTES, Purpose, SEAL_BYTES, random_nonce};
 use crate::stored::Stored;
 
 /// SQLite's own bound of one value, in bytes; more cannot have been compressed into it.
@@ -184,23 +184,42 @@ pub(super) fn bound(value: ValueRef<'_>) -> ToSqlOutput<'_> {
 #[derive(Debug)]
 pub(super) struct Encoder {
     form: Form,
-    key: [u8; 16],
+    /// The key that was hashed last, and its hash: several rows of one key come one by one.
+    key: Vec<u8>,
+    hash: [u8; 16],
     value: Vec<u8>,
+    /// The next nonce: drawn at random; then its last 8 bytes count.
+    nonce: [u8; NONCE_BYTES],
 }
 
 impl Encoder {
     pub(super) fn new(form: &Form) -> Encoder {
-        Encoder { form: form.clone(), key: [0; 16], value: Vec::new() }
+        Encoder {
+            form: form.clone(),
+            key: Vec::new(),
+            hash: [0; 16],
+            value: Vec::new(),
+            nonce: random_nonce(),
+        }
     }
 
     /// The key column of a key.
     pub(super) fn key<'a>(&'a mut self, key: &'a [u8]) -> ValueRef<'a> {
-        match &self.form.cipher {
+        match self.form.cipher.clone() {
             None => plain(key),
             Some(cipher) => {
-                self.key = cipher.hash_key(key);
-                ValueRef::Blob(&self.key)
+                self.hash(&cipher, key);
+                ValueRef::Blob(&self.hash)
             }
+        }
+    }
+
+    fn hash(&mut self, cipher: &Cipher, key: &[u8]) {
+        // No key is empty, so none is taken for the one before the first.
+        if self.key != key {
+            self.key.clear();
+            self.key.extend_from_slice(key);
+            self.hash = cipher.hash_key(key);
         }
     }
 
@@ -232,8 +251,8 @@ impl Encoder {
         let value = compressed.as_deref().or(stored.datum.map(|datum| datum.bytes));
         if let Some(cipher) = self.form.cipher.clone() {
             self.seal(&cipher, stored.key, value.unwrap_or_default(), &row.associated());
-            self.key = cipher.hash_key(stored.key);
-            row.key = ValueRef::Blob(&self.key);
+            self.hash(&cipher, stored.key);
+            row.key = ValueRef::Blob(&self.hash);
             row.value = ValueRef::Blob(&self.value);
         } else {
             row.key = plain(stored.key);
@@ -251,8 +270,8 @@ impl Encoder {
     }
 
     fn seal(&mut self, cipher: &Cipher, key: &[u8], value: &[u8], associated: &[u8]) {
-        let nonce = random_nonce();
-        let mut sealed = Vec::with_capacity(4 + key.len() + value.len());
+        let nonce = self.next_nonce();
+        let mut sealed = Vec::with_capacity(4 + key.len() + value.len() + SEAL_BYTES);
         sealed.extend_from_slice(&(key.len() as u32).to_le_bytes());
         sealed.extend_from_slice(key);
         sealed.extend_from_slice(value);
@@ -260,6 +279,15 @@ impl Encoder {
         self.value.clear();
         self.value.extend_from_slice(&nonce);
         self.value.extend_from_slice(&sealed);
+    }
+
+    /// A nonce that was never used: to ask the system for each takes longer than to seal a row.
+    fn next_nonce(&mut self) -> [u8; NONCE_BYTES] {
+        let nonce = self.nonce;
+        if let Some((_, count)) = self.nonce.split_last_chunk_mut::<8>() {
+            *count = u64::from_le_bytes(*count).wrapping_add(1).to_le_bytes();
+        }
+        nonce
     }
 }
 

@@ -83,7 +83,9 @@ fn village(keep: Keep) -> Place {
         version(b"car", 2, 5, None),
         version(b"house", 3, 6, Some(&[b'h'; 3000])),
     ];
-    versions.iter().for_each(|version| fold(&mut snapshot, &[version.clone()]).expect("a fold"));
+    for version in &versions {
+        fold(&mut snapshot, std::slice::from_ref(version)).expect("a fold");
+    }
     place
 }
 
@@ -95,8 +97,8 @@ fn version(key: &[u8], number: u64, revision: u64, value: Option<&[u8]>) -> Stor
         stamp: stamp(revision),
         value: value.map(|bytes| ValueBuf {
             bytes: bytes.to_vec(),
-            kind: if number % 3 == 0 { ValueKind::Json } else { ValueKind::Text },
-            expires_ms: (number % 4 == 0).then_some(4_000_000_000_000 + number),
+            kind: if number.is_multiple_of(3) { ValueKind::Json } else { ValueKind::Text },
+            expires_ms: number.is_multiple_of(4).then_some(4_000_000_000_000 + number),
         }),
     }
 }

@@ -84,7 +84,7 @@ fn check(snapshot: &SqliteSnapshot, model: &Model, keep: Keep, threads: usize, l
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn folds_are_found_again(

@@ -123,7 +123,7 @@ fn older_versions_are_found_by_number_and_by_revision() {
     let place = Place::new(Keep::All);
     let mut snapshot = place.create();
     // Version n has revision 10 n; every other one is too long for `pair`.
-    let value = |number: u64| vec![b'v'; if number % 2 == 0 { 3 } else { 500 }];
+    let value = |number: u64| vec![b'v'; if number.is_multiple_of(2) { 3 } else { 500 }];
     let versions: Vec<_> =
         (1..=9).map(|number| version(b"k", number, number * 10, Some(&value(number)))).collect();
     fold(&mut snapshot, &versions[..2]).unwrap();
@@ -168,9 +168,9 @@ fn what_is_not_kept_is_not_written() {
 fn history_stays_in_bounds_however_often_keys_change() {
     let place = Place::new(Keep::Newest(3));
     let mut snapshot = place.create();
-    let (keys, rounds) = (500u64, 40);
+    let (keys, rounds) = (500u64, 40u64);
     for round in 1..=rounds {
-        let long = vec![b'x'; if round % 4 == 0 { 300 } else { 10 }];
+        let long = vec![b'x'; if round.is_multiple_of(4) { 300 } else { 10 }];
         let versions: Vec<_> = (0..keys)
             .map(|key| {
                 version(format!("k{key}").as_bytes(), round, round * keys + key, Some(&long))
