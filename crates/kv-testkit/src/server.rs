@@ -8,8 +8,9 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,8 +49,23 @@ impl TestServer {
         TestServer::start_command(command)
     }
 
+    /// Starts the program with its data in a directory, on a free port of this machine.
+    pub fn start_on(program: &str, directory: &Path, flags: &[&str]) -> TestServer {
+        TestServer::start_command(on_directory(program, directory, flags))
+    }
+
     /// Starts a command that is to listen on a TCP port and to say so.
-    pub fn start_command(mut command: Command) -> TestServer {
+    pub fn start_command(command: Command) -> TestServer {
+        TestServer::try_start(command)
+            .unwrap_or_else(|ended| panic!("the server does not say where it listens: {ended:?}"))
+    }
+
+    /// Starts a command, which listens on a TCP port and says so, or ends.
+    ///
+    /// # Errors
+    ///
+    /// How it ended.
+    pub fn try_start(mut command: Command) -> Result<TestServer, Ended> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().expect("the server's program can be started");
         let mut process = Process(child);
@@ -68,8 +84,15 @@ impl TestServer {
                 kept.push('\n');
             }
         });
-        let address = await_address(&addresses, &messages);
-        TestServer { process, address, messages, reader: Some(reader) }
+        match await_address(&addresses, &messages) {
+            Some(address) => Ok(TestServer { process, address, messages, reader: Some(reader) }),
+            None => {
+                let status = process.0.wait().expect("a child can be waited for");
+                reader.join().expect("a reader does not fail");
+                let messages = messages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Err(Ended { code: status.code(), messages })
+            }
+        }
     }
 
     /// Where it listens.
@@ -107,6 +130,12 @@ impl TestServer {
     /// Sends it a signal: `TERM`, `HUP`, `KILL`.
     pub fn signal(&self, name: &str) {
         signal(self.process.0.id(), name);
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone. Nothing is checked.
+    pub fn kill(mut self) {
+        self.process.0.kill().expect("a process can be killed, or is gone");
+        self.wait_for_exit();
     }
 
     /// Waits until it has ended by itself.
@@ -186,6 +215,30 @@ impl Drop for TestServer {
         } else {
             assert!(!messages.contains("panicked"), "the server panicked:\n{messages}");
         }
+    }
+}
+
+/// A program that did not stay.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to its standard error.
+    pub messages: String,
+}
+
+/// The command that starts the program with its data in a directory.
+pub fn on_directory(program: &str, directory: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(directory).args(flags);
+    command
+}
+
+/// Runs a command that is to end by itself, before it listens.
+pub fn run_to_end(command: Command) -> Ended {
+    match TestServer::try_start(command) {
+        Ok(server) => panic!("it was to end, and listens on {}", server.address()),
+        Err(ended) => ended,
     }
 }
 
@@ -330,9 +383,14 @@ fn announced(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("listening on ")?.strip_suffix(" (lines)")?.parse().ok()
 }
 
-fn await_address(addresses: &Receiver<SocketAddr>, messages: &Mutex<String>) -> SocketAddr {
-    addresses.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-        let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
-        panic!("the server does not say where it listens ({error}):\n{messages}")
-    })
+/// None if it ends before it listens.
+fn await_address(addresses: &Receiver<SocketAddr>, messages: &Mutex<String>) -> Option<SocketAddr> {
+    match addresses.recv_timeout(PATIENCE) {
+        Ok(address) => Some(address),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => {
+            let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+            panic!("the server neither says where it listens nor ends:\n{messages}")
+        }
+    }
 }

@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How much nicer than others the thread is to them (see nice(2)): readers and writers come first.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 19;
 
 /// When to fold without being told to.
 #[derive(Debug, Clone, Copy)]
