@@ -5,8 +5,8 @@
 //!     LOCK         locked while somebody uses the directory; names the process, for people
 //!     kv.sqlite    the snapshot: either this one,
 //!     kv.json        or this one
-//!     log/         the log's segments
-//!     torn/        what recovery cut off the log's end, kept for whoever wants to look
+//!     log/         the log's segments, and, named .torn, what recovery cut off its end, kept for
+//!                  whoever wants to look
 //! ```
 //!
 //! The lock is the operating system's, on the open file: it ends with the process, however that
@@ -152,11 +152,6 @@ impl DataDir {
     /// Where the JSON snapshot is.
     pub fn json(&self) -> PathBuf {
         self.snapshot(SnapshotKind::Json)
-    }
-
-    /// Where recovery keeps what it cuts off the log. It is not there before [`create_dir`].
-    pub fn torn_dir(&self) -> PathBuf {
-        self.path.join("torn")
     }
 
     /// Which kind of snapshot is there, if any.
@@ -387,7 +382,6 @@ mod tests {
             assert_eq!(mode(path), 0o700, "{}", path.display());
         }
         assert_eq!(mode(&path.join("LOCK")), 0o600);
-        assert!(!dir.torn_dir().exists());
     }
 
     #[test]

@@ -92,11 +92,23 @@ impl Error {
         }
     }
 
+    /// The error as a sentence among others that a check has found: where and what, without the
+    /// advice that an operator gets when a start is refused.
+    pub fn as_finding(&self) -> String {
+        match self {
+            Error::Damaged { path, offset, what } => {
+                format!("{}, at byte {offset}: {what}.", path.display())
+            }
+            error => format!("{error}."),
+        }
+    }
+
     /// Whether the disk is full: what was tried may succeed later.
     pub fn is_full(&self) -> bool {
         match self {
             Error::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
             }
             Error::Sqlite { source, .. } => {
                 source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)

@@ -52,5 +52,9 @@ pub mod checkpoint;
 
 pub mod store;
 
+pub mod verify;
+
+pub mod repair;
+
 pub use error::Error;
 pub use store::{ReadOnly, Store, StoreOptions};

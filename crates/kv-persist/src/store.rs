@@ -197,11 +197,9 @@ impl ReadOnly {
         let dir = DataDir::open_to_read(&options.dir)?;
         options.snapshot = dir.snapshot_kind()?.unwrap_or(options.snapshot);
         let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
-        if files.holds_nothing()? {
-            let what = "there is no database in it".to_owned();
-            return Err(Error::Mismatch { path: options.dir, what });
-        }
-        let opened = files.open_to_read()?;
+        files.check_there_is_a_database()?;
+        let (snapshot, found) = files.snapshot_to_read()?;
+        let opened = files.with_log(snapshot, found)?;
         let (loader, recovered) = opened.load(&*files.fs, builder, options.threads)?;
         Ok(ReadOnly { database: loader.open(recovered.through, None), _dir: dir })
     }
@@ -304,6 +302,9 @@ pub(crate) struct Files<'a> {
     pub(crate) fs: Arc<dyn FileSystem>,
 }
 
+/// A snapshot that was opened, and what it says of itself.
+pub(crate) type Found = (Box<dyn Snapshot>, Identity);
+
 /// Files that belong together, opened but not yet read.
 #[derive(Debug)]
 pub struct Opened {
@@ -321,7 +322,7 @@ impl Opened {
     /// # Errors
     ///
     /// A refusal if files are damaged or do not fit together.
-    fn load(
+    pub(crate) fn load(
         &self,
         fs: &dyn FileSystem,
         builder: &mut Builder,
@@ -415,8 +416,8 @@ impl Files<'_> {
         self.with_log(snapshot, found)
     }
 
-    /// As [`Files::open`], and changes nothing.
-    pub(crate) fn open_to_read(&self) -> Result<Opened, Error> {
+    /// The snapshot, which cannot be folded into: nothing is changed.
+    pub(crate) fn snapshot_to_read(&self) -> Result<Found, Error> {
         let (path, found) = self.look()?;
         let cipher = self.cipher(found.database);
         let snapshot: Box<dyn Snapshot> = match self.options.snapshot {
@@ -425,11 +426,11 @@ impl Files<'_> {
             }
             SnapshotKind::Json => Box::new(JsonSnapshot::open(self.json_options(path, cipher))?),
         };
-        self.with_log(snapshot, found)
+        Ok((snapshot, found))
     }
 
     /// What the snapshot says of itself, and where it is.
-    pub(crate) fn look(&self) -> Result<(PathBuf, Identity), Error> {
+    fn look(&self) -> Result<(PathBuf, Identity), Error> {
         let path = self.dir.snapshot(self.options.snapshot);
         let found = match self.options.snapshot {
             SnapshotKind::Sqlite => SqliteSnapshot::look(&path)?,
@@ -438,15 +439,22 @@ impl Files<'_> {
         Ok((path, found))
     }
 
-    /// Whether there is no database, or one that was never finished.
-    pub(crate) fn holds_nothing(&self) -> Result<bool, Error> {
-        let is_unfinished = self.fs.open(&self.unfinished(), Access::Read).is_ok();
-        let has_snapshot = self.dir.snapshot_kind()?.is_some();
-        Ok(!has_snapshot
-            && (is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing))
+    /// Refuses a directory in which there is no database, or one that was never finished.
+    pub(crate) fn check_there_is_a_database(&self) -> Result<(), Error> {
+        let is_there = self.dir.snapshot_kind()?.is_some();
+        let is_unfinished = !is_there && self.fs.open(&self.unfinished(), Access::Read).is_ok();
+        if is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing {
+            let what = "there is no database in it".to_owned();
+            return Err(Error::Mismatch { path: self.dir.path().to_owned(), what });
+        }
+        Ok(())
     }
 
-    fn with_log(&self, snapshot: Box<dyn Snapshot>, found: Identity) -> Result<Opened, Error> {
+    pub(crate) fn with_log(
+        &self,
+        snapshot: Box<dyn Snapshot>,
+        found: Identity,
+    ) -> Result<Opened, Error> {
         let is_alone = self.dir.contents(self.options.snapshot)? == Contents::SnapshotOnly;
         if is_alone && !found.is_backup {
             return Err(self.dir.log_is_missing());

@@ -18,6 +18,7 @@ mod value;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
@@ -27,7 +28,8 @@ use self::flags::{Files, Flags};
 pub use self::refusal::{Origin, Refusal};
 use self::sources::{Added, Source, Sources};
 pub use self::storage::{
-    Compression, DataDirectory, Durability, KeySource, Secret, SnapshotFormat, Storage,
+    Compression, DataDirectory, Durability, KeySource, OldKeySource, Secret, SnapshotFormat,
+    Storage,
 };
 pub use self::value::{Endpoint, History, LogFormat, LogLevel};
 use crate::limits;
@@ -35,6 +37,8 @@ use crate::subcommand::Task;
 
 /// The variable that may hold the encryption key itself.
 const KEY_VARIABLE: &str = "KV_ENCRYPTION_KEY";
+/// The variable that may hold the key until now.
+const OLD_KEY_VARIABLE: &str = "KV_OLD_ENCRYPTION_KEY";
 
 /// Every setting, checked. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,8 +144,8 @@ impl Invocation {
         let flags = Flags::from_arg_matches(&matches).map_err(boxed)?;
         let task = flags.task.clone();
         let sources = Sources { given: &given, added: &added };
-        let key = encryption_key(around)?;
-        let mut config = Config::from_flags(flags, around.cores, &sources, key)?;
+        let secrets = Secrets::read(around)?;
+        let mut config = Config::from_flags(flags, around.cores, &sources, secrets)?;
         check_relations(&config)?;
         // What only a server needs is no reason to refuse a task.
         if task.is_none() {
@@ -166,14 +170,14 @@ impl Config {
         flags: Flags,
         cores: usize,
         sources: &Sources<'_>,
-        key: Option<Secret>,
+        secrets: Secrets,
     ) -> Result<Self, Refusal> {
         let Flags { config: _, task: _, network, data, files, waiting, bounds, process } = flags;
         Ok(Self {
             listen: network.listen,
             storage: match data.in_memory {
-                true => in_memory(sources, key.as_ref())?,
-                false => Storage::Directory(directory(files, key)?),
+                true => in_memory(sources, &secrets)?,
+                false => Storage::Directory(directory(files, secrets)?),
             },
             history: data.history,
             shards: data.shards,
@@ -199,29 +203,61 @@ impl Config {
     }
 }
 
-/// The key that stands in the environment itself. There is no such flag, because everybody on the
-/// machine can read a command line, and no such line of the file, because that is often shared.
-fn encryption_key(around: &Surroundings<'_>) -> Result<Option<Secret>, Refusal> {
-    let given = (around.variable)(KEY_VARIABLE).filter(|key| !key.is_empty());
-    let Some(key) = given else { return Ok(None) };
-    let text = key.into_string().map_err(|_| Refusal::Setting {
-        origin: Origin::Variable(KEY_VARIABLE.to_owned()),
-        name: "encryption-key".to_owned(),
-        reason: "expected UTF-8".to_owned(),
-    })?;
-    Ok(Some(Secret::new(text)))
+/// The keys that stand in the environment themselves. There are no such flags, because everybody on
+/// the machine can read a command line, and no such lines of the file, because it is often shared.
+struct Secrets {
+    key: Option<Secret>,
+    old_key: Option<Secret>,
+}
+
+impl Secrets {
+    fn read(around: &Surroundings<'_>) -> Result<Secrets, Refusal> {
+        let read = |variable: &str, name: &str| {
+            let given = (around.variable)(variable).filter(|key| !key.is_empty());
+            let Some(key) = given else { return Ok(None) };
+            let text = key.into_string().map_err(|_| Refusal::Setting {
+                origin: Origin::Variable(variable.to_owned()),
+                name: name.to_owned(),
+                reason: "expected UTF-8".to_owned(),
+            })?;
+            Ok(Some(Secret::new(text)))
+        };
+        Ok(Secrets {
+            key: read(KEY_VARIABLE, "encryption-key")?,
+            old_key: read(OLD_KEY_VARIABLE, "old-encryption-key")?,
+        })
+    }
+
+    /// The variable of a key that is there.
+    fn variable(&self) -> Option<&'static str> {
+        let old = self.old_key.as_ref().map(|_| OLD_KEY_VARIABLE);
+        self.key.as_ref().map(|_| KEY_VARIABLE).or(old)
+    }
+}
+
+/// Where a key is that may be given in two ways.
+fn key_source(
+    flag: &str,
+    file: Option<PathBuf>,
+    variable: &str,
+    secret: Option<Secret>,
+) -> Result<Option<KeySource>, Refusal> {
+    match (file, secret) {
+        (Some(_), Some(_)) => Err(Refusal::Together(format!(
+            "{flag} and {variable} both give the key: leave one of them out"
+        ))),
+        (Some(path), None) => Ok(Some(KeySource::File(path))),
+        (None, secret) => Ok(secret.map(KeySource::Given)),
+    }
 }
 
 /// Refuses what has no meaning without files, unless `--in-memory` comes from a stronger source:
 /// a flag may well overrule a file that describes another server.
-fn in_memory(sources: &Sources<'_>, key: Option<&Secret>) -> Result<Storage, Refusal> {
+fn in_memory(sources: &Sources<'_>, secrets: &Secrets) -> Result<Storage, Refusal> {
     let source = sources.of("in-memory");
     let named = flags::about_files().find(|name| sources.of(name) >= source);
-    let setting = match key {
-        _ if named.is_some() => named.map(|name| format!("--{name}")),
-        Some(_) if Source::Variable >= source => Some(KEY_VARIABLE.to_owned()),
-        _ => None,
-    };
+    let secret = secrets.variable().filter(|_| Source::Variable >= source);
+    let setting = named.map(|name| format!("--{name}")).or(secret.map(str::to_owned));
     setting.map_or(Ok(Storage::InMemory), |setting| {
         Err(Refusal::Together(format!(
             "{setting} has no meaning with --in-memory, which keeps no files: leave one of them out"
@@ -229,22 +265,29 @@ fn in_memory(sources: &Sources<'_>, key: Option<&Secret>) -> Result<Storage, Ref
     })
 }
 
-fn directory(files: Files, key: Option<Secret>) -> Result<DataDirectory, Refusal> {
-    let key = match (files.encryption_key_file, key) {
-        (Some(_), Some(_)) => {
-            return Err(Refusal::Together(format!(
-                "--encryption-key-file and {KEY_VARIABLE} both give the key: leave one of them out"
-            )));
-        }
-        (Some(path), None) => Some(KeySource::File(path)),
-        (None, key) => key.map(KeySource::Given),
-    };
+fn directory(files: Files, secrets: Secrets) -> Result<DataDirectory, Refusal> {
+    const FLAG: &str = "--encryption-key-file";
+    const OLD_FLAG: &str = "--old-encryption-key-file";
+    let key = key_source(FLAG, files.encryption_key_file, KEY_VARIABLE, secrets.key)?;
+    let old_file = files.old_encryption_key_file;
+    let was_none = old_file.as_deref() == Some(Path::new("none"));
+    let old_key = key_source(OLD_FLAG, old_file, OLD_KEY_VARIABLE, secrets.old_key)?;
+    if old_key.is_some() && key.is_none() {
+        return Err(Refusal::Together(format!(
+            "{OLD_FLAG} says what the key was until now, and there is no new one: give it with \
+             {FLAG}"
+        )));
+    }
     Ok(DataDirectory {
         path: files.data_dir,
         durability: files.durability,
         snapshot: files.snapshot,
         compression: files.compression,
         key,
+        old_key: old_key.map(|key| match was_none {
+            true => OldKeySource::NotEncrypted,
+            false => OldKeySource::Key(key),
+        }),
         checkpoint_interval: files.checkpoint_interval.0,
         checkpoint_log_bytes: files.checkpoint_log.0,
         log_bytes_max: files.max_log.0,

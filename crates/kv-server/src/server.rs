@@ -186,14 +186,15 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
     }
     let drain_timeout = config.drain_timeout;
     let threads = config.threads;
-    let server = Server::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(Fault::System)?;
+    // Before the files are touched: one of the signals tells that a file may not grow.
+    let signals = runtime.block_on(async { Signals::catch() }).map_err(Fault::System)?;
+    let server = Server::open(config)?;
     let (drained, began) = runtime.block_on(async {
-        let signals = Signals::catch().map_err(Fault::System)?;
         let shutdown = Shutdown::new();
         tokio::spawn(run_signals(signals, shutdown.clone()));
         if let Some(store) = server.store() {

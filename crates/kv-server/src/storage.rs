@@ -4,12 +4,14 @@ use kv_core::{Builder, Database};
 use kv_persist::checkpoint::thread::Schedule;
 use kv_persist::crypt::MasterKey;
 use kv_persist::directory::SnapshotKind;
+use kv_persist::rekey::{self, OldKey};
 use kv_persist::stored::Keep;
 use kv_persist::{Store, StoreOptions, compress, log};
 use tracing::info;
 
 use crate::config::{
-    Compression, Config, DataDirectory, Durability, History, KeySource, SnapshotFormat,
+    Compression, Config, DataDirectory, Durability, History, KeySource, OldKeySource,
+    SnapshotFormat,
 };
 use crate::server::Fault;
 
@@ -38,6 +40,9 @@ pub(crate) fn builder(config: &Config) -> Builder {
 /// Opens the store in a data directory.
 pub(crate) fn open(directory: &DataDirectory, config: &Config) -> Result<Store, Fault> {
     let options = options(directory, config)?;
+    if let Some(old) = &directory.old_key {
+        change_key(&options, old)?;
+    }
     let store = Store::open(options, &mut builder(config)).map_err(Fault::Data)?;
     let recovery = store.recovery();
     info!(
@@ -51,13 +56,30 @@ pub(crate) fn open(directory: &DataDirectory, config: &Config) -> Result<Store, 
     Ok(store)
 }
 
+/// Encrypts with another key what is not encrypted with it already.
+fn change_key(options: &StoreOptions, old: &OldKeySource) -> Result<(), Fault> {
+    let old = match old {
+        OldKeySource::NotEncrypted => OldKey::NotEncrypted,
+        OldKeySource::Key(source) => OldKey::Key(read_key(source)?),
+    };
+    match rekey::rekey(options, old).map_err(Fault::Data)? {
+        true => info!("everything is encrypted with the new key; the old one is not needed again"),
+        false => info!("the data has the new key already; the old one need not be given"),
+    }
+    Ok(())
+}
+
+fn read_key(source: &KeySource) -> Result<MasterKey, Fault> {
+    let key = match source {
+        KeySource::File(path) => MasterKey::from_file(path),
+        KeySource::Given(secret) => MasterKey::from_text(secret.reveal()),
+    };
+    key.map_err(Fault::Data)
+}
+
 /// How the settings want a data directory to be kept.
 pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<StoreOptions, Fault> {
-    let key = match &directory.key {
-        None => None,
-        Some(KeySource::File(path)) => Some(MasterKey::from_file(path)),
-        Some(KeySource::Given(secret)) => Some(MasterKey::from_text(secret.reveal())),
-    };
+    let key = directory.key.as_ref().map(read_key).transpose()?;
     Ok(StoreOptions {
         dir: directory.path.clone(),
         snapshot: match directory.snapshot {
@@ -78,7 +100,7 @@ pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<Stor
             log_bytes: directory.checkpoint_log_bytes,
         },
         log_bytes_max: directory.log_bytes_max,
-        key: key.transpose().map_err(Fault::Data)?,
+        key,
         compression: match directory.compression {
             Compression::None => compress::Compression::None,
             Compression::Lz4 => compress::Compression::Lz4,

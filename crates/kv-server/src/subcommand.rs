@@ -149,8 +149,8 @@ fn attempt(task: &Task, config: &Config) -> Result<(), Failure> {
         )));
     };
     match task {
-        Task::Verify => verify::run(directory, &mut io::stdout()),
-        Task::Repair { into } => repair::run(directory, into, &mut io::stdout()),
+        Task::Verify => verify::run(config, directory, &mut io::stdout()),
+        Task::Repair { into } => repair::run(config, directory, into, &mut io::stdout()),
         Task::Import { file, format } => {
             import::run(&Transfer::new(file, *format)?, config, directory)
         }

@@ -99,6 +99,8 @@ mod start;
 
 mod reader;
 
+mod salvage;
+
 pub use append::{Log, LogStats};
 pub use chain::EachRecord;
 #[cfg(feature = "testing")]
@@ -106,7 +108,8 @@ pub use options::PlantedBug;
 pub use options::{Durability, LogOptions};
 pub use reader::LogReader;
 pub use record::Protection;
-pub use recover::{LogVerified, Recovered, Torn, recover, verify};
+pub use recover::{LogVerified, Recovered, Torn, recover, verify, verify_segments};
+pub use salvage::{Finder, FoundRecord, Salvaged, identity_of_any, salvage};
 pub use scan::RecordView;
 pub use start::identity;
 pub use thread::WriterThread;

@@ -267,7 +267,7 @@ pub fn verify(
             verified.last = recovered.through.revision;
             if let Some(torn) = recovered.torn {
                 verified.remarks.push(format!(
-                    "{}: {} bytes from byte {} on are a torn tail ({}), after revision {}",
+                    "{}: {} bytes from byte {} on are a torn tail ({}), after revision {}.",
                     torn.path.display(),
                     torn.bytes,
                     torn.offset,
@@ -276,9 +276,21 @@ pub fn verify(
                 ));
             }
         }
-        Err(error) if error.is_refusal() => verified.faults.push(error.to_string()),
+        Err(error) if error.is_refusal() => verified.faults.push(error.as_finding()),
         Err(error) => return Err(error),
     }
+    verified.count(fs, options)?;
+    Ok(verified)
+}
+
+/// Checks each segment by itself, for when the snapshot that the log goes on from is not known:
+/// whether they fit together is not.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be read at all.
+pub fn verify_segments(fs: &dyn FileSystem, options: &LogOptions) -> Result<LogVerified, Error> {
+    let mut verified = LogVerified::default();
     verified.count(fs, options)?;
     Ok(verified)
 }
@@ -295,7 +307,7 @@ impl LogVerified {
             self.segments += 1;
             let path = segment::path(dir, number);
             match self.count_segment(fs, options, &path) {
-                Err(error) if error.is_refusal() => self.add_fault(error.to_string()),
+                Err(error) if error.is_refusal() => self.add_fault(error.as_finding()),
                 outcome => outcome?,
             }
         }
@@ -324,7 +336,7 @@ impl LogVerified {
         self.last = self.last.max(last);
         let durable = rest.durable.unwrap_or_default().max(scan.place().durable());
         if last < durable {
-            self.add_fault(lost(&scan, end, durable).to_string());
+            self.add_fault(lost(&scan, end, durable).as_finding());
         }
         Ok(())
     }

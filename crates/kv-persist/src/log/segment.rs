@@ -92,7 +92,18 @@ impl SegmentHeader {
         if checksum != crc32c::crc32c(&bytes[..CHECKED_BYTES]) || format != FORMAT || flags != 0 {
             return Err(damaged("the checksum of its header is wrong"));
         }
-        Ok(SegmentHeader {
+        Ok(SegmentHeader::fields(reader))
+    }
+
+    /// Reads a header whatever its checksum says: each field may be right or wrong.
+    pub(super) fn decode_unchecked(bytes: &[u8]) -> Option<SegmentHeader> {
+        let header: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;
+        Some(SegmentHeader::fields(Reader::new(&header[MAGIC.len() + 8..])))
+    }
+
+    /// Reads what follows magic number, format and flags.
+    fn fields(mut reader: Reader<'_>) -> SegmentHeader {
+        SegmentHeader {
             database: DatabaseId(reader.take()),
             number: u64::from_le_bytes(reader.take()),
             base: Stamp {
@@ -104,7 +115,7 @@ impl SegmentHeader {
             key: KeyId(reader.take()),
             first_batch: u64::from_le_bytes(reader.take()),
             previous: reader.take(),
-        })
+        }
     }
 
     /// What the checksums of its batch headers begin with.

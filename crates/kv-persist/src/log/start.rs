@@ -70,7 +70,13 @@ impl Log {
         let start = Start { fs: &*fs, options: &options, recovered: &recovered };
         start.clean()?;
         if let Some(torn) = &recovered.torn {
-            start.keep_aside(torn)?;
+            match start.keep_aside(torn) {
+                // What nobody was ever told of is not worth refusing to start for.
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "the torn tail is not kept aside");
+                }
+                kept => kept?,
+            }
         }
         let writer = start.make_segment()?;
         start.trim_last();

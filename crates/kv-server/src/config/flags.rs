@@ -233,6 +233,15 @@ pub(super) struct Files {
     #[arg(long, value_name = "FILE")]
     pub(super) encryption_key_file: Option<PathBuf>,
 
+    /// A file with the key until now, or none [default: the key is not changed]
+    ///
+    /// Give it together with another --encryption-key-file: before it serves, the server encrypts
+    /// everything anew with that one. none is for data that was not encrypted.
+    /// KV_OLD_ENCRYPTION_KEY may hold the key itself instead. When the key has been changed before,
+    /// it does nothing.
+    #[arg(long, value_name = "FILE|none")]
+    pub(super) old_encryption_key_file: Option<PathBuf>,
+
     /// How values are packed on disk
     ///
     /// lz4 is quick, zstd packs more tightly. A packed value is not readable in the snapshot for

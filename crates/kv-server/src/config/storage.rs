@@ -35,6 +35,8 @@ pub struct DataDirectory {
     pub compression: Compression,
     /// Where the key is, if the data is encrypted.
     pub key: Option<KeySource>,
+    /// What the data was encrypted with until now, if the key is to be changed.
+    pub old_key: Option<OldKeySource>,
     /// How long a change stays in the log alone; above zero.
     pub checkpoint_interval: Duration,
     /// By how much the log grows before it is folded.
@@ -83,6 +85,15 @@ pub enum KeySource {
     File(PathBuf),
     /// Here: it stood in the environment.
     Given(Secret),
+}
+
+/// Where the key is that the data was encrypted with until now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OldKeySource {
+    /// It was not encrypted.
+    NotEncrypted,
+    /// Here.
+    Key(KeySource),
 }
 
 /// Text that is never shown.
@@ -154,6 +165,7 @@ mod tests {
             snapshot: SnapshotFormat::Sqlite,
             compression: Compression::None,
             key: None,
+            old_key: None,
             checkpoint_interval: Duration::from_secs(5),
             checkpoint_log_bytes: 1,
             log_bytes_max: 2,

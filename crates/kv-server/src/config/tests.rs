@@ -149,6 +149,7 @@ fn files_are_set_up_as_the_settings_say() {
         snapshot: SnapshotFormat::Json,
         compression: Compression::Zstd,
         key: Some(KeySource::File("/etc/kv.key".into())),
+        old_key: None,
         checkpoint_interval: Duration::from_secs(60),
         checkpoint_log_bytes: 1 << 20,
         log_bytes_max: 512 << 20,
@@ -168,6 +169,7 @@ fn settings_of_files_contradict_in_memory() {
         ("max-log", "2gb"),
         ("backup-dir", "/srv/backups"),
         ("encryption-key-file", "/etc/kv.key"),
+        ("old-encryption-key-file", "none"),
         ("compression", "lz4"),
     ] {
         assert!(flags::about_files().any(|known| known == name), "{name}");
@@ -196,7 +198,7 @@ fn settings_of_files_contradict_in_memory() {
             assert_eq!(overruled.config().storage, Storage::InMemory);
         }
     }
-    assert_eq!(flags::about_files().count(), 9, "each is tried above");
+    assert_eq!(flags::about_files().count(), 10, "each is tried above");
 }
 
 #[test]
@@ -215,6 +217,32 @@ fn the_key_may_stand_in_the_environment_and_nowhere_else() {
     assert!(Given { flags: &["--encryption-key=swordfish"], ..NOTHING }.load().is_err());
     let in_file = Given { file: Some("encryption-key = \"swordfish\""), ..NOTHING }.refusal();
     assert!(in_file.contains("no such setting") && !in_file.contains("swordfish"), "{in_file}");
+}
+
+#[test]
+fn a_key_is_changed_to_another_one() {
+    let new = "--encryption-key-file=/etc/new.key";
+    fn old_key(flags: &[&str], variables: &[(&str, &str)]) -> Option<OldKeySource> {
+        match (Given { flags, variables, ..NOTHING }.config().storage) {
+            Storage::Directory(directory) => directory.old_key,
+            Storage::InMemory => unreachable!(),
+        }
+    }
+    let file = OldKeySource::Key(KeySource::File("/etc/old.key".into()));
+    assert_eq!(old_key(&[new, "--old-encryption-key-file=/etc/old.key"], &[]), Some(file));
+    let none = Some(OldKeySource::NotEncrypted);
+    assert_eq!(old_key(&[new, "--old-encryption-key-file=none"], &[]), none);
+    let given = OldKeySource::Key(KeySource::Given(Secret::new("swordfish".to_owned())));
+    let variables = &[("KV_OLD_ENCRYPTION_KEY", "swordfish")];
+    assert_eq!(old_key(&[new], variables), Some(given));
+
+    let without_new = Given { variables, ..NOTHING }.refusal();
+    assert!(without_new.contains("there is no new one"), "{without_new}");
+    let flags = &[new, "--old-encryption-key-file=none"];
+    let both = Given { flags, variables, ..NOTHING }.refusal();
+    assert!(both.starts_with("--old-encryption-key-file and KV_OLD_ENCRYPTION_KEY both"), "{both}");
+    let in_memory = Given { variables, file: Some("in-memory = true"), ..NOTHING }.refusal();
+    assert!(in_memory.starts_with("KV_OLD_ENCRYPTION_KEY has no meaning"), "{in_memory}");
 }
 
 #[test]

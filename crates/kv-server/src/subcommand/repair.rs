@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Failure, answer, store};
-use crate::config::DataDirectory;
+use crate::config::{Config, DataDirectory};
 
 pub(super) fn run(
+    config: &Config,
     directory: &DataDirectory,
     into: &Path,
     out: &mut dyn Write,
@@ -18,12 +19,13 @@ pub(super) fn run(
              damaged is left as it is"
         )));
     }
-    let repaired = store::repair(directory, into)?;
+    let repaired = store::repair(config, directory, into)?;
     for line in repaired.saved.iter().chain(&repaired.lost) {
         answer(out, format_args!("{line}"))?;
     }
     let losses = match repaired.lost.len() {
         0 => "nothing was lost".to_owned(),
+        1 => "1 loss is listed above".to_owned(),
         losses => format!("{losses} losses are listed above"),
     };
     answer(out, format_args!("{to} has what was saved of {from}: {losses}"))

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kv_persist::repair::{self, Repaired};
+use kv_persist::verify::{self, Findings};
 use kv_persist::{ReadOnly, Store};
 
 use super::Failure;
@@ -14,22 +16,6 @@ use crate::storage;
 /// Nobody waits for an import to end as they wait for a server to stop: what it wrote is folded,
 /// however long that takes.
 const CLOSE_TIME: Duration = Duration::from_hours(24);
-
-/// What a verification found.
-pub(super) struct Verified {
-    /// What is there, a line each.
-    pub(super) contents: Vec<String>,
-    /// What is wrong with it, a line each.
-    pub(super) faults: Vec<String>,
-}
-
-/// What a repair did.
-pub(super) struct Repaired {
-    /// What was saved, a line each.
-    pub(super) saved: Vec<String>,
-    /// What was not, a line each.
-    pub(super) lost: Vec<String>,
-}
 
 /// Opens a directory, or creates it.
 pub(super) fn open(config: &Config, directory: &DataDirectory) -> Result<Store, Failure> {
@@ -53,17 +39,18 @@ pub(super) fn open_to_read(
     Ok(ReadOnly::open(storage::options(directory, config)?, &mut builder)?)
 }
 
-pub(super) fn verify(directory: &DataDirectory) -> Result<Verified, Failure> {
-    Err(not_here(directory))
+/// Checks a directory that nobody uses, and changes nothing in it.
+pub(super) fn verify(config: &Config, directory: &DataDirectory) -> Result<Findings, Failure> {
+    Ok(verify::verify(storage::options(directory, config)?)?)
 }
 
-pub(super) fn repair(directory: &DataDirectory, _into: &Path) -> Result<Repaired, Failure> {
-    Err(not_here(directory))
-}
-
-fn not_here(directory: &DataDirectory) -> Failure {
-    let path = directory.path.display();
-    Failure::Fault(format!("{path} cannot be opened: this version keeps no files yet"))
+/// Saves what can be saved of a directory into a new one.
+pub(super) fn repair(
+    config: &Config,
+    directory: &DataDirectory,
+    into: &Path,
+) -> Result<Repaired, Failure> {
+    Ok(repair::repair(storage::options(directory, config)?, into)?)
 }
 
 impl From<kv_persist::Error> for Failure {

@@ -3,22 +3,31 @@
 use std::io::Write;
 
 use super::{Failure, answer, store};
-use crate::config::DataDirectory;
+use crate::config::{Config, DataDirectory};
 
-pub(super) fn run(directory: &DataDirectory, out: &mut dyn Write) -> Result<(), Failure> {
-    let verified = store::verify(directory)?;
+pub(super) fn run(
+    config: &Config,
+    directory: &DataDirectory,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let found = store::verify(config, directory)?;
     let path = directory.path.display();
-    for line in &verified.contents {
+    for line in &found.contents {
         answer(out, format_args!("{line}"))?;
     }
-    for fault in &verified.faults {
+    for remark in &found.remarks {
+        answer(out, format_args!("note: {remark}"))?;
+    }
+    for fault in &found.faults {
         answer(out, format_args!("fault: {fault}"))?;
     }
-    match verified.faults.len() {
-        0 => answer(out, format_args!("{path} is sound")),
-        faults => Err(Failure::Refused(format!(
-            "{path} is damaged: {faults} faults were found, and nothing was changed; kv-server \
-             repair saves what can be saved into a new directory"
-        ))),
-    }
+    let faults = match found.faults.len() {
+        0 => return answer(out, format_args!("{path} is sound")),
+        1 => "1 fault was".to_owned(),
+        faults => format!("{faults} faults were"),
+    };
+    Err(Failure::Refused(format!(
+        "{path} is damaged: {faults} found, and nothing was changed; kv-server repair saves what \
+         can be saved into a new directory"
+    )))
 }

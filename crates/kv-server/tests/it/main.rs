@@ -23,6 +23,7 @@ mod shutdown;
 mod sizes;
 mod splitting;
 mod start;
+mod subcommands;
 
 use kv_testkit::server::{Client, TestServer};
 

@@ -22,6 +22,7 @@
 
 mod convert;
 mod frame;
+mod salvage;
 mod text;
 
 use std::io;
@@ -38,6 +39,8 @@ use crate::fs::{Access, FileSystem};
 use crate::stored::{DatabaseId, EMPTY, Keep, StoredBuf, Through};
 use frame::{Input, Output};
 use text::{Head, Reader, Writer};
+
+pub use salvage::Salvaged;
 
 /// How many keys are done from one report of progress to the next.
 const KEYS_PER_REPORT: usize = 256;

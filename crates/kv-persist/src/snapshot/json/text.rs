@@ -350,9 +350,7 @@ impl Reader {
     }
 
     fn read_key(&mut self, line: &str) -> Option<()> {
-        let whole = format!("{line}]}}");
-        let line: KeyLine<'_> = serde_json::from_str(&whole).ok()?;
-        let key = read_string(line.key)?;
+        let key = parse_key(line)?;
         if self.count.keys > 0 && key <= self.key {
             return None;
         }
@@ -362,27 +360,16 @@ impl Reader {
     }
 
     fn read_version(&mut self, line: &str) -> Option<StoredBuf> {
-        let line = line.strip_suffix(',').unwrap_or(line);
-        let line: VersionLine<'_> = serde_json::from_str(line).ok()?;
-        let version = Version(line.version);
+        let stored = parse_version(line, &self.key)?;
         let above = match self.place {
             Place::VersionAfter(before) => before,
             _ => Version(0),
         };
-        if version <= above || line.revision > self.head.through.revision.0 {
+        if stored.version <= above || stored.stamp.revision > self.head.through.revision {
             return None;
         }
-        let value = |bytes, kind| ValueBuf { bytes, kind, expires_ms: line.expires };
-        let value = match (line.kind, line.value) {
-            (Kind::Deleted, None) if line.expires.is_none() => None,
-            (Kind::Text, Some(raw)) => Some(value(read_string(raw)?, ValueKind::Text)),
-            (Kind::Json, Some(raw)) => Some(value(raw.get().into(), ValueKind::Json)),
-            (Kind::JsonText, Some(raw)) => Some(value(read_string(raw)?, ValueKind::Json)),
-            _ => return None,
-        };
         self.count.versions += 1;
-        let stamp = Stamp { revision: Revision(line.revision), time_ms: line.time };
-        Some(StoredBuf { key: self.key.clone(), version, stamp, value })
+        Some(stored)
     }
 
     /// Reads the last line. None if it is none; what is wrong, if it does not fit what came before.
@@ -400,6 +387,29 @@ impl Reader {
             Ok(())
         })
     }
+}
+
+/// The key that a line begins; none if it begins none.
+pub(super) fn parse_key(line: &str) -> Option<Vec<u8>> {
+    let whole = format!("{line}]}}");
+    let line: KeyLine<'_> = serde_json::from_str(&whole).ok()?;
+    read_string(line.key)
+}
+
+/// The version of a key that a line has; none if it has none.
+pub(super) fn parse_version(line: &str, key: &[u8]) -> Option<StoredBuf> {
+    let line = line.strip_suffix(',').unwrap_or(line);
+    let line: VersionLine<'_> = serde_json::from_str(line).ok()?;
+    let value = |bytes, kind| ValueBuf { bytes, kind, expires_ms: line.expires };
+    let value = match (line.kind, line.value) {
+        (Kind::Deleted, None) if line.expires.is_none() => None,
+        (Kind::Text, Some(raw)) => Some(value(read_string(raw)?, ValueKind::Text)),
+        (Kind::Json, Some(raw)) => Some(value(raw.get().into(), ValueKind::Json)),
+        (Kind::JsonText, Some(raw)) => Some(value(read_string(raw)?, ValueKind::Json)),
+        _ => return None,
+    };
+    let stamp = Stamp { revision: Revision(line.revision), time_ms: line.time };
+    Some(StoredBuf { key: key.to_vec(), version: Version(line.version), stamp, value })
 }
 
 fn read_head(line: &[u8], input: &Input) -> Result<Head, Error> {

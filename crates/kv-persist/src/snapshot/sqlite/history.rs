@@ -10,7 +10,7 @@ use kv_core::Version;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::open::connect;
+use super::open::{Access, connect};
 use super::row::{COLUMNS, Decoder, Encoder, Fault, Row, bound, columns};
 use super::{Source, damaged_row, failed};
 use crate::error::Error;
@@ -24,7 +24,45 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) struct SqliteHistory {
     pub(super) source: Source,
-    pub(super) idle: Arc<Mutex<Vec<Connection>>>,
+    pub(super) pool: Arc<Pool>,
+}
+
+/// Connections that nobody uses at the moment.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// None when the snapshot is closed.
+    idle: Mutex<Option<Vec<Connection>>>,
+}
+
+impl Pool {
+    pub(super) fn new() -> Pool {
+        Pool { idle: Mutex::new(Some(Vec::new())) }
+    }
+
+    fn take(&self, source: &Source) -> Result<Connection, Error> {
+        let (idle, is_closed) = {
+            let mut pool = self.idle.lock();
+            (pool.as_mut().and_then(Vec::pop), pool.is_none())
+        };
+        match idle {
+            Some(connection) => Ok(connection),
+            None if is_closed => connect(&source.path, Access::Look),
+            None => connect(&source.path, source.access),
+        }
+    }
+
+    fn give_back(&self, connection: Connection) {
+        match self.idle.lock().as_mut() {
+            Some(idle) if idle.len() < IDLE_CONNECTIONS_MAX => idle.push(connection),
+            _ => {}
+        }
+    }
+
+    /// Closes the connections, so that the writer is the last one: it is SQLite's last one that
+    /// removes the write-ahead log.
+    pub(super) fn close(&self) {
+        self.idle.lock().take();
+    }
 }
 
 /// A row, or rather what is wrong with it.
@@ -38,15 +76,9 @@ struct Link {
 
 impl History for SqliteHistory {
     fn older(&self, key: &[u8], older: Older) -> Result<Vec<StoredBuf>, Error> {
-        let connection = match self.idle.lock().pop() {
-            Some(connection) => connection,
-            None => connect(&self.source.path, self.source.access)?,
-        };
+        let connection = self.pool.take(&self.source)?;
         let found = self.look(&connection, key, older)?;
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(connection);
-        }
+        self.pool.give_back(connection);
         Ok(found)
     }
 }

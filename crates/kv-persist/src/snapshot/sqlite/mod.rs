@@ -35,7 +35,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 
@@ -45,7 +44,7 @@ use crate::error::Error;
 use crate::snapshot::{Fold, History, Sink, Snapshot, SnapshotStats, Verified};
 use crate::stored::{DatabaseId, Keep, Through};
 
-use history::SqliteHistory;
+use history::{Pool, SqliteHistory};
 use meta::Meta;
 use open::Access;
 use row::Form;
@@ -75,8 +74,14 @@ pub struct SqliteSnapshot {
     source: Source,
     writer: Connection,
     meta: Meta,
-    /// Connections for looking up history.
-    idle: Arc<Mutex<Vec<Connection>>>,
+    pool: Arc<Pool>,
+}
+
+/// Nothing is lost without this, but the file alone is the whole afterwards.
+impl Drop for SqliteSnapshot {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
 }
 
 /// What it takes to read the file, in any thread.
@@ -132,7 +137,7 @@ impl SqliteSnapshot {
         let SqliteOptions { path, keep, cipher, compression } = options;
         let form = Form { cipher, compression };
         let source = Source { path: Arc::new(path), keep, form, access };
-        SqliteSnapshot { source, writer: main, meta, idle: Arc::default() }
+        SqliteSnapshot { source, writer: main, meta, pool: Arc::new(Pool::new()) }
     }
 
     /// Looks at a file without changing anything.
@@ -183,7 +188,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn history(&self) -> Option<Box<dyn History>> {
-        Some(Box::new(SqliteHistory { source: self.source.clone(), idle: Arc::clone(&self.idle) }))
+        Some(Box::new(SqliteHistory { source: self.source.clone(), pool: Arc::clone(&self.pool) }))
     }
 
     /// Writes a compact copy, with nothing in it that was deleted.

@@ -14,6 +14,7 @@ use super::row::{COLUMNS, Decoder, Encoder, Form, Row, columns};
 use super::{SqliteOptions, SqliteSnapshot, check_key, damaged, damaged_row, failed};
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
+use crate::stored::StoredBuf;
 
 impl SqliteSnapshot {
     /// Rewrites a file that nobody has open: from now on it is encrypted with `new`, or not at all.
@@ -57,6 +58,16 @@ fn empty_wal(connection: &Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Bytes of rows that are copied at once, about; they are held in memory.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// A row on its way.
+struct Copied {
+    version: StoredBuf,
+    previous: Option<i64>,
+    place: Option<i64>,
+}
+
 struct Copy<'a> {
     path: &'a Path,
     old: Connection,
@@ -78,52 +89,66 @@ impl Copy<'_> {
     }
 
     fn history(&self, new: &Transaction<'_>) -> Result<(), Error> {
-        let failed = || failed(self.path, "copy history");
-        let mut select = self
-            .old
-            .prepare(concat!("SELECT ", columns!(), ", previous, id FROM history ORDER BY id"))
-            .map_err(failed())?;
+        let select = concat!("SELECT ", columns!(), ", previous, id FROM history ORDER BY id");
         let insert = concat!(
             "INSERT INTO history (",
             columns!(),
             ", previous, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
         );
-        self.rows(select.query([]).map_err(failed())?, new, insert)
+        self.rows(select, new, insert)
     }
 
     fn pairs(&self, new: &Transaction<'_>) -> Result<(), Error> {
-        let failed = || failed(self.path, "copy keys");
-        let mut select = self
-            .old
-            .prepare(concat!(
-                "SELECT ",
-                columns!(),
-                ", previous, NULL FROM pair WHERE place IS NULL"
-            ))
-            .map_err(failed())?;
+        let select =
+            concat!("SELECT ", columns!(), ", previous, NULL FROM pair WHERE place IS NULL");
         let insert = concat!(
             "INSERT INTO pair (",
             columns!(),
             ", previous, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
         );
-        self.rows(select.query([]).map_err(failed())?, new, insert)?;
+        self.rows(select, new, insert)?;
         self.placed_pairs(new)
     }
 
-    /// Copies rows whose last columns are the row before it and an id.
-    fn rows(&self, mut rows: Rows<'_>, new: &Transaction<'_>, insert: &str) -> Result<(), Error> {
-        let failed = || failed(self.path, "copy a row");
+    /// Copies rows whose last columns are the row before it and where it is itself: a batch at a
+    /// time, each in the order in which it has to be written.
+    fn rows(&self, select: &str, new: &Transaction<'_>, insert: &str) -> Result<(), Error> {
+        let failed = || failed(self.path, "copy rows");
+        let mut select = self.old.prepare(select).map_err(failed())?;
         let mut insert = new.prepare(insert).map_err(failed())?;
-        let (mut decoder, mut encoder) = (Decoder::new(&self.from), Encoder::new(&self.to));
-        while let Some(row) = rows.next().map_err(failed())? {
-            let fault = |fault: &str| damaged(self.path, format!("a row: {fault}"));
-            let old = Row::read(row).map_err(fault)?;
-            let version = decoder.version(&old).map_err(fault)?;
-            let (previous, id): (Option<i64>, Option<i64>) =
-                (row.get(COLUMNS).map_err(failed())?, row.get(COLUMNS + 1).map_err(failed())?);
-            encoder.row(version).insert(&mut insert, previous, id).map_err(failed())?;
+        let mut encoder = Encoder::new(&self.to);
+        let mut rows = select.query([]).map_err(failed())?;
+        loop {
+            let mut batch = self.batch(&mut rows)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            batch.sort_by_cached_key(|row| (row.place, self.to.column(&row.version.key)));
+            for row in &batch {
+                let columns = encoder.row(row.version.borrowed());
+                columns.insert(&mut insert, row.previous, row.place).map_err(failed())?;
+            }
         }
-        Ok(())
+    }
+
+    fn batch(&self, rows: &mut Rows<'_>) -> Result<Vec<Copied>, Error> {
+        let failed = || failed(self.path, "copy rows");
+        let fault = |fault: &str| damaged(self.path, format!("a row: {fault}"));
+        let mut decoder = Decoder::new(&self.from);
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES {
+            let Some(row) = rows.next().map_err(failed())? else {
+                break;
+            };
+            let columns = Row::read(row).map_err(fault)?;
+            bytes += columns.bytes() + size_of::<Copied>();
+            batch.push(Copied {
+                version: decoder.version(&columns).map_err(fault)?.to_buf(),
+                previous: row.get(COLUMNS).map_err(failed())?,
+                place: row.get(COLUMNS + 1).map_err(failed())?,
+            });
+        }
+        Ok(batch)
     }
 
     /// Copies the keys whose newest version is in `history`, from there: the columns of both rows

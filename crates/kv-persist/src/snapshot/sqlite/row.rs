@@ -54,6 +54,16 @@ pub(super) struct Form {
     pub(super) compression: Compression,
 }
 
+impl Form {
+    /// What keys are ordered by, as far as it matters: between text and blobs it does not.
+    pub(super) fn column(&self, key: &[u8]) -> Vec<u8> {
+        match &self.cipher {
+            None => key.to_vec(),
+            Some(cipher) => cipher.hash_key(key).to_vec(),
+        }
+    }
+}
+
 /// A version as columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
@@ -188,8 +198,8 @@ pub(super) struct Encoder {
     key: Vec<u8>,
     hash: [u8; 16],
     value: Vec<u8>,
-    /// The next nonce: drawn at random; then its last 8 bytes count.
-    nonce: [u8; NONCE_BYTES],
+    /// The last nonce: the first one is drawn at random, then its last 8 bytes count.
+    nonce: Option<[u8; NONCE_BYTES]>,
 }
 
 impl Encoder {
@@ -199,7 +209,7 @@ impl Encoder {
             key: Vec::new(),
             hash: [0; 16],
             value: Vec::new(),
-            nonce: random_nonce(),
+            nonce: None,
         }
     }
 
@@ -283,11 +293,11 @@ impl Encoder {
 
     /// A nonce that was never used: to ask the system for each takes longer than to seal a row.
     fn next_nonce(&mut self) -> [u8; NONCE_BYTES] {
-        let nonce = self.nonce;
-        if let Some((_, count)) = self.nonce.split_last_chunk_mut::<8>() {
+        let mut nonce = self.nonce.unwrap_or_else(random_nonce);
+        if let Some((_, count)) = nonce.split_last_chunk_mut::<8>() {
             *count = u64::from_le_bytes(*count).wrapping_add(1).to_le_bytes();
         }
-        nonce
+        *self.nonce.insert(nonce)
     }
 }
 

@@ -25,6 +25,19 @@ fn what_was_folded_is_there_after_a_reopen_and_nothing_else_is() {
 }
 
 #[test]
+fn a_closed_file_stands_alone_and_its_history_is_still_found() {
+    let place = village(Keep::All);
+    let mut snapshot = place.open().unwrap();
+    fold(&mut snapshot, &[version(b"tree", 2, 9, Some(b"yellow"))]).unwrap();
+    let history = snapshot.history().unwrap();
+    assert_eq!(history.older(b"tree", ALL).unwrap().len(), 2);
+    drop(snapshot);
+    assert_eq!(place.names(), ["kv.sqlite"]);
+    assert_eq!(history.older(b"tree", ALL).unwrap().len(), 2);
+    assert_eq!(place.names(), ["kv.sqlite"]);
+}
+
+#[test]
 fn only_the_owner_may_read_it() {
     let place = village(Keep::All);
     let mut snapshot = place.open().unwrap();

@@ -1,0 +1,226 @@
+//! Checking a data directory that nobody uses, all of it, without changing anything.
+//!
+//! 1. The snapshot by itself: every row, every line.
+//! 2. The log by itself: every batch, every record, every change in it; and whether it ends as a
+//!    crash may leave it.
+//! 3. Both together: that they are of one database, that no revision is missing between them, and
+//!    that the versions which the log has of a key follow the one in the snapshot.
+//!
+//! So what is found sound here is what a start would serve. What is found wrong is a sentence for
+//! the operator; [`repair`](crate::repair) saves what can be saved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kv_core::{Change, Stamp, Version};
+
+use crate::directory::{Contents, DataDir};
+use crate::error::Error;
+use crate::fs::Disk;
+use crate::log::{self, LogOptions};
+use crate::snapshot::Snapshot;
+use crate::snapshot::sqlite::Identity;
+use crate::store::{Files, Found, Opened, StoreOptions};
+
+/// Faults of one kind that are told one by one; of more, this many say enough.
+const FAULTS_MAX: usize = 100;
+
+/// What a check has found, a line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is there.
+    pub contents: Vec<String>,
+    /// What is unusual but as it may be: a torn tail.
+    pub remarks: Vec<String>,
+    /// What is wrong; empty if nothing is.
+    pub faults: Vec<String>,
+}
+
+/// Checks everything in a data directory, which must not be in use. Of the options, the directory
+/// and the key count; the snapshot may be of either kind.
+///
+/// # Errors
+///
+/// If nothing can be told: a refusal ([`Error::is_refusal`]) if the directory is in use, of another
+/// key, from the future or no data directory; otherwise what the system refused.
+pub fn verify(mut options: StoreOptions) -> Result<Findings, Error> {
+    let dir = DataDir::open_to_read(&options.dir)?;
+    options.snapshot = dir.snapshot_kind()?.unwrap_or(options.snapshot);
+    let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
+    files.check_there_is_a_database()?;
+    Verification { files, findings: Findings::default() }.run()
+}
+
+struct Verification<'a> {
+    files: Files<'a>,
+    findings: Findings,
+}
+
+impl Verification<'_> {
+    fn run(mut self) -> Result<Findings, Error> {
+        let has_log =
+            self.files.dir.contents(self.files.options.snapshot)? == Contents::SnapshotAndLog;
+        let snapshot = self.snapshot()?;
+        match snapshot {
+            Some((snapshot, found)) if has_log => self.log(snapshot, found)?,
+            Some((_, found)) if found.is_backup => self
+                .findings
+                .remarks
+                .push("it is a backup: its log begins at the first start.".to_owned()),
+            _ if !has_log => {
+                self.findings.faults.push(self.files.dir.log_is_missing().as_finding());
+            }
+            _ => self.log_alone()?,
+        }
+        Ok(self.findings)
+    }
+
+    /// Checks the snapshot by itself; answers it, if it can be read at all.
+    fn snapshot(&mut self) -> Result<Option<Found>, Error> {
+        let name = self.files.options.snapshot.file_name();
+        let (snapshot, found) = match self.files.snapshot_to_read() {
+            Err(error @ (Error::Damaged { .. } | Error::Mismatch { .. })) => {
+                self.findings.faults.push(error.as_finding());
+                return Ok(None);
+            }
+            opened => opened?,
+        };
+        let verified = snapshot.verify()?;
+        self.findings.contents.push(format!(
+            "{name}: {} keys, {} versions, through revision {}",
+            verified.keys,
+            verified.versions,
+            snapshot.through().revision
+        ));
+        self.findings.faults.extend(verified.faults);
+        Ok(Some((snapshot, found)))
+    }
+
+    /// Checks the log by itself, and then with the snapshot if nothing has been found wrong.
+    fn log(&mut self, snapshot: Box<dyn Snapshot>, found: Identity) -> Result<(), Error> {
+        let opened = self.files.with_log(snapshot, found)?;
+        let through = opened.snapshot.through();
+        self.note_log(log::verify(&*self.files.fs, &opened.log, through)?);
+        if self.findings.faults.is_empty() {
+            let links = Links::of_log(&self.files, &opened)?;
+            links.check(&*opened.snapshot, self.files.options.threads, &mut self.findings)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the log although nobody knows what it goes on from.
+    fn log_alone(&mut self) -> Result<(), Error> {
+        let Files { dir, fs, .. } = &self.files;
+        let identity = match log::identity(&**fs, &dir.log_dir()) {
+            Err(error) if error.is_refusal() => {
+                self.findings.faults.push(error.as_finding());
+                return Ok(());
+            }
+            identity => identity?,
+        };
+        let Some((database, _)) = identity else { return Ok(()) };
+        let options: LogOptions = self.files.log_options(database, self.files.cipher(database));
+        self.note_log(log::verify_segments(&**fs, &options)?);
+        Ok(())
+    }
+
+    fn note_log(&mut self, verified: log::LogVerified) {
+        self.findings.contents.push(format!(
+            "log: {} segments, {} records, through revision {}",
+            verified.segments, verified.records, verified.last
+        ));
+        self.findings.remarks.extend(verified.remarks);
+        self.findings.faults.extend(verified.faults);
+    }
+}
+
+/// The versions of the keys that are in the log after the snapshot: memory for as much as is in
+/// the log, however large the snapshot is.
+#[derive(Default)]
+struct Links {
+    keys: HashMap<Box<[u8]>, Link>,
+    broken: Vec<String>,
+}
+
+/// What the log has of one key.
+struct Link {
+    /// The newest version in the snapshot, 0 if there is none.
+    before: AtomicU64,
+    first: Version,
+    last: Version,
+}
+
+impl Links {
+    fn of_log(files: &Files<'_>, opened: &Opened) -> Result<Links, Error> {
+        let mut links = Links::default();
+        let through = opened.snapshot.through();
+        log::recover(&*files.fs, &opened.log, through, &mut |record| {
+            record.changes().try_for_each(|change| {
+                links.add(&change?, record.stamp);
+                Ok(())
+            })
+        })?;
+        Ok(links)
+    }
+
+    fn add(&mut self, change: &Change<'_>, stamp: Stamp) {
+        let version = change.version;
+        match self.keys.get_mut(change.key) {
+            Some(link) if link.last.0 + 1 == version.0 => link.last = version,
+            Some(link) => {
+                let before = link.last;
+                self.broken.push(format!(
+                    "in the log, revision {} has version {version} of key {}, after version \
+                     {before}.",
+                    stamp.revision,
+                    shown(change.key)
+                ));
+            }
+            None => {
+                let link = Link { before: AtomicU64::new(0), first: version, last: version };
+                self.keys.insert(change.key.into(), link);
+            }
+        }
+    }
+
+    /// Whether each key goes on in the log where it stops in the snapshot.
+    fn check(
+        mut self,
+        snapshot: &dyn Snapshot,
+        threads: usize,
+        findings: &mut Findings,
+    ) -> Result<(), Error> {
+        snapshot.load(threads, &|stored| {
+            if let Some(link) = self.keys.get(stored.key) {
+                link.before.fetch_max(stored.version.0, Ordering::Relaxed);
+            }
+            Ok(())
+        })?;
+        for (key, link) in &self.keys {
+            let before = link.before.load(Ordering::Relaxed);
+            if link.first.0 != before + 1 {
+                self.broken.push(format!(
+                    "the log goes on with version {} of key {}, and the snapshot has it up to \
+                     version {before}.",
+                    link.first,
+                    shown(key)
+                ));
+            }
+        }
+        let more = self.broken.len().saturating_sub(FAULTS_MAX);
+        findings.faults.extend(self.broken.into_iter().take(FAULTS_MAX));
+        if more > 0 {
+            findings.faults.push(format!("There are {more} faults more."));
+        }
+        Ok(())
+    }
+}
+
+/// A key as it is shown to people.
+pub(crate) fn shown(key: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let text = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES_MAX)]);
+    let dots = if key.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+    format!("\"{}{dots}\"", text.escape_debug())
+}

@@ -1,0 +1,149 @@
+//! What survives: the real server on a real file system, killed at random and at chosen places, out
+//! of space, with damaged and missing files. Each time it is started again and asked for all that
+//! it acknowledged.
+//!
+//! A power cut is not among these, because what a killed process has written stays in the system's
+//! memory: `kv-persist/tests/crash` simulates that, and `faults_privileged.sh` does it with a real
+//! file system, for whoever is root.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+mod numbers;
+
+mod journal;
+
+mod writers;
+
+mod kill;
+
+mod failpoints;
+
+mod damage;
+
+mod snapshot_damage;
+
+mod disk;
+
+mod directory;
+
+mod formats;
+
+mod signals;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kv_testkit::server::{Ended, TestServer, on_directory, run_to_end};
+
+use self::journal::Journal;
+use self::writers::{Load, Traffic};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kv-server");
+
+/// The exit code of a start that was refused.
+const REFUSED: i32 = 3;
+
+/// All of the history is kept, so that it can be compared, and the log is folded often; unless a
+/// test says otherwise.
+const FLAGS: [[&str; 2]; 2] = [["--history", "all"], ["--checkpoint-interval", "50ms"]];
+
+/// A directory for data, which goes with the test.
+#[derive(Debug)]
+struct Data {
+    /// Holds the data directory and whatever else a test puts beside it.
+    temporary: tempfile::TempDir,
+    flags: Vec<&'static str>,
+}
+
+impl Data {
+    fn new() -> Data {
+        Data::with_flags(&[])
+    }
+
+    fn with_flags(flags: &[&'static str]) -> Data {
+        let unsaid = FLAGS.iter().filter(|[name, _]| !flags.contains(name));
+        let flags = unsaid.flatten().chain(flags).copied().collect();
+        Data { temporary: tempfile::tempdir().unwrap(), flags }
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.temporary.path().join(name)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.beside("kv-data")
+    }
+
+    fn command(&self) -> Command {
+        on_directory(PROGRAM, &self.path(), &self.flags)
+    }
+
+    fn start(&self) -> TestServer {
+        TestServer::start_command(self.command())
+    }
+
+    /// A start that is to be refused: with the code for it, and without changing anything.
+    fn refused(&self) -> String {
+        let before = files_of(&self.path());
+        let Ended { code, messages } = run_to_end(self.command());
+        assert_eq!(code, Some(REFUSED), "{messages}");
+        assert!(!messages.contains("panicked"), "{messages}");
+        let changed = difference(&before, &files_of(&self.path()));
+        assert!(changed.is_empty(), "a refused start has changed {changed:?}: {messages}");
+        messages
+    }
+
+    /// Fills it with what a small load leaves, and stops the server by a kill.
+    fn filled_and_killed(&self, traffic: Traffic) -> Journal {
+        let mut journal = Journal::default();
+        let server = self.start();
+        Load::start(&server, traffic, 0, 1).join(&mut journal);
+        server.kill();
+        journal
+    }
+
+    /// The segments of the log, in order.
+    fn segments(&self) -> Vec<PathBuf> {
+        let mut segments: Vec<PathBuf> = std::fs::read_dir(self.path().join("log"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        segments.sort();
+        segments
+    }
+}
+
+/// The files that are not the same.
+fn difference(before: &Files, after: &Files) -> Vec<PathBuf> {
+    let names = before.keys().chain(after.keys());
+    names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
+}
+
+/// Files with their content.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// All files below a directory with their content, but for the lock, which names who tried last,
+/// and for what SQLite makes anew beside its file: an index, and a log with nothing in it.
+fn files_of(directory: &Path) -> Files {
+    let mut files = Files::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let content = std::fs::read(&path).unwrap();
+            let is_empty_log = name.ends_with("-wal") && content.is_empty();
+            if name != "LOCK" && !name.ends_with("-shm") && !is_empty_log {
+                files.insert(path, content);
+            }
+        }
+    }
+    files
+}
