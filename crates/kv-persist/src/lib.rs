@@ -13,8 +13,8 @@
 //! # Reading the source
 //!
 //! The modules stand in the order in which they are best read. Begin with the pages of [`log`], for
-//! why a crash at any point is harmless, and of [`log::recover()`], for how a torn tail is told from
-//! damage; then [`checkpoint`], then [`snapshot::sqlite`]. [`stored`], [`fs`], [`crypt`],
+//! why a crash at any point is harmless, and of [`log::recover()`], for how a torn tail is told
+//! from damage; then [`checkpoint`], then [`snapshot::sqlite`]. [`stored`], [`fs`], [`crypt`],
 //! [`compress`] and [`codec`] are small, and know nothing of each other.
 //!
 //! # What holds throughout
@@ -55,6 +55,8 @@ pub mod store;
 pub mod verify;
 
 pub mod repair;
+
+pub mod rekey;
 
 pub use error::Error;
 pub use store::{ReadOnly, Store, StoreOptions};

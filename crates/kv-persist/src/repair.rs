@@ -11,8 +11,8 @@
 //!
 //! The newest wins. Of the older ones those are kept that lead to it without a gap, because a
 //! version that is missing in between could not be told from one that never was. What has been lost
-//! is said, as far as it is known; the new directory has a new identity, so that its files are never
-//! mixed up with the damaged ones.
+//! is said, as far as it is known; the new directory has a new identity, so that its files are
+//! never mixed up with the damaged ones.
 //!
 //! All of it is held in memory in between.
 
@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::fs::Disk;
 use crate::log;
 use crate::snapshot::json::{JsonSnapshot, Salvaged};
-use crate::snapshot::sqlite::SqliteSnapshot;
+use crate::snapshot::sqlite::{NoTrace, SqliteSnapshot};
 use crate::snapshot::{Fold, KeyChanges, Snapshot};
 use crate::store::{Files, StoreOptions};
 use crate::stored::{DatabaseId, EMPTY, Keep, Stored, Through, ValueBuf};
@@ -61,6 +61,7 @@ pub fn repair(mut options: StoreOptions, into: &Path) -> Result<Repaired, Error>
     let dir = DataDir::open_to_read(&options.dir)?;
     let kind = dir.snapshot_kind()?;
     options.snapshot = kind.unwrap_or(options.snapshot);
+    let no_trace = NoTrace::of(&dir.sqlite());
     let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
     let mut salvage = Salvage::new(options.keep);
     let identity = salvage.identity(&files, kind)?;
@@ -73,7 +74,7 @@ pub fn repair(mut options: StoreOptions, into: &Path) -> Result<Repaired, Error>
         let what = "neither a snapshot nor a log can be read in it".to_owned();
         return Err(Error::Mismatch { path: options.dir.clone(), what });
     }
-    drop(dir);
+    drop((no_trace, dir));
     let new = StoreOptions { dir: into.to_owned(), ..options };
     write(&new, &keys, through)?;
     salvage.check(&new)?;
@@ -196,6 +197,9 @@ impl Salvage {
                 Ok((snapshot, found)) => {
                     self.saw(snapshot.through());
                     self.snapshot_through = Some(snapshot.through().revision);
+                    if kind == Some(SnapshotKind::Json) {
+                        self.note_unchecked(&*snapshot)?;
+                    }
                     return Ok(found.database);
                 }
                 Err(error @ (Error::Damaged { .. } | Error::Mismatch { .. })) => {
@@ -221,6 +225,14 @@ impl Salvage {
                         .to_owned(),
             }),
         }
+    }
+
+    /// Lines of a JSON file have no checksums, only the file has one.
+    fn note_unchecked(&mut self, snapshot: &dyn Snapshot) -> Result<(), Error> {
+        for fault in snapshot.verify()?.faults {
+            self.lost(format!("{fault} What is saved from this file may be wrong."));
+        }
+        Ok(())
     }
 
     fn snapshot(

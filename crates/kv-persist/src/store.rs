@@ -30,8 +30,9 @@ use crate::fs::{Access, Disk, FileSystem};
 use crate::log::{
     self, Durability, Log, LogOptions, LogStats, Protection, Recovered, WriterThread,
 };
+use crate::rekey;
 use crate::snapshot::json::{JsonOptions, JsonSnapshot};
-use crate::snapshot::sqlite::{Identity, SqliteOptions, SqliteSnapshot};
+use crate::snapshot::sqlite::{Identity, NoTrace, SqliteOptions, SqliteSnapshot};
 use crate::snapshot::{History, Snapshot};
 use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
 
@@ -181,7 +182,9 @@ fn replay(
 /// What a data directory holds, to be read and not to be written.
 #[derive(Debug)]
 pub struct ReadOnly {
+    // Dropped in this order.
     database: Database,
+    _no_trace: NoTrace,
     /// Keeps others from writing in the directory.
     _dir: DataDir,
 }
@@ -197,11 +200,13 @@ impl ReadOnly {
         let dir = DataDir::open_to_read(&options.dir)?;
         options.snapshot = dir.snapshot_kind()?.unwrap_or(options.snapshot);
         let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
-        files.check_there_is_a_database()?;
+        files.check_holds_something()?;
+        let no_trace = NoTrace::of(&dir.sqlite());
         let (snapshot, found) = files.snapshot_to_read()?;
         let opened = files.with_log(snapshot, found)?;
         let (loader, recovered) = opened.load(&*files.fs, builder, options.threads)?;
-        Ok(ReadOnly { database: loader.open(recovered.through, None), _dir: dir })
+        let database = loader.open(recovered.through, None);
+        Ok(ReadOnly { database, _no_trace: no_trace, _dir: dir })
     }
 
     /// The engine. It has no log: what is committed in it is in memory only, and goes with it.
@@ -226,7 +231,9 @@ impl Store {
             files.create(|_| Ok(()))?;
         }
         let opened = files.open()?;
-        let parts = Parts::assemble(opened, files.fs, options.keep, builder, options.threads)?;
+        let fs = Arc::clone(&files.fs);
+        let parts = Parts::assemble(opened, fs, options.keep, builder, options.threads)?;
+        rekey::remove_leftovers(&files)?;
         let Parts { database, log, checkpointer, recovery } = parts;
         let no_thread = |error| Error::io("start a thread for", &options.dir, error);
         let writer = log.spawn_writer().map_err(no_thread)?;
@@ -312,7 +319,8 @@ pub struct Opened {
     pub snapshot: Box<dyn Snapshot>,
     /// How its log is kept.
     pub log: LogOptions,
-    /// Whether the snapshot is a backup, whose log begins now.
+    /// Whether there is no log to be read: the snapshot is a backup, or its key has just been
+    /// changed.
     pub begins_log: bool,
 }
 
@@ -404,7 +412,7 @@ impl Files<'_> {
         self.sync(self.dir.path())
     }
 
-    fn open(&self) -> Result<Opened, Error> {
+    pub(crate) fn open(&self) -> Result<Opened, Error> {
         let (path, found) = self.look()?;
         let cipher = self.cipher(found.database);
         let snapshot: Box<dyn Snapshot> = match self.options.snapshot {
@@ -413,6 +421,8 @@ impl Files<'_> {
             }
             SnapshotKind::Json => Box::new(JsonSnapshot::open(self.json_options(path, cipher))?),
         };
+        let log = self.log_options(found.database, self.cipher(found.database));
+        log::reseal(&*self.fs, &log, snapshot.through())?;
         self.with_log(snapshot, found)
     }
 
@@ -430,7 +440,7 @@ impl Files<'_> {
     }
 
     /// What the snapshot says of itself, and where it is.
-    fn look(&self) -> Result<(PathBuf, Identity), Error> {
+    pub(crate) fn look(&self) -> Result<(PathBuf, Identity), Error> {
         let path = self.dir.snapshot(self.options.snapshot);
         let found = match self.options.snapshot {
             SnapshotKind::Sqlite => SqliteSnapshot::look(&path)?,
@@ -439,11 +449,16 @@ impl Files<'_> {
         Ok((path, found))
     }
 
-    /// Refuses a directory in which there is no database, or one that was never finished.
-    pub(crate) fn check_there_is_a_database(&self) -> Result<(), Error> {
+    /// Whether there is no database, or one that was never finished.
+    pub(crate) fn holds_nothing(&self) -> Result<bool, Error> {
         let is_there = self.dir.snapshot_kind()?.is_some();
         let is_unfinished = !is_there && self.fs.open(&self.unfinished(), Access::Read).is_ok();
-        if is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing {
+        Ok(is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing)
+    }
+
+    /// Refuses a directory that holds nothing.
+    pub(crate) fn check_holds_something(&self) -> Result<(), Error> {
+        if self.holds_nothing()? {
             let what = "there is no database in it".to_owned();
             return Err(Error::Mismatch { path: self.dir.path().to_owned(), what });
         }
@@ -460,7 +475,8 @@ impl Files<'_> {
             return Err(self.dir.log_is_missing());
         }
         let log = self.log_options(found.database, self.cipher(found.database));
-        Ok(Opened { snapshot, log, begins_log: is_alone })
+        let begins_log = is_alone || log::is_void(&*self.fs, &log, snapshot.through())?;
+        Ok(Opened { snapshot, log, begins_log })
     }
 
     pub(crate) fn cipher(&self, database: DatabaseId) -> Option<Arc<Cipher>> {

@@ -20,8 +20,9 @@ use crate::error::Error;
 use crate::fs::Disk;
 use crate::log::{self, LogOptions};
 use crate::snapshot::Snapshot;
-use crate::snapshot::sqlite::Identity;
+use crate::snapshot::sqlite::NoTrace;
 use crate::store::{Files, Found, Opened, StoreOptions};
+use crate::stored::DatabaseId;
 
 /// Faults of one kind that are told one by one; of more, this many say enough.
 const FAULTS_MAX: usize = 100;
@@ -37,6 +38,14 @@ pub struct Findings {
     pub faults: Vec<String>,
 }
 
+impl Findings {
+    fn add_fault(&mut self, fault: String) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+}
+
 /// Checks everything in a data directory, which must not be in use. Of the options, the directory
 /// and the key count; the snapshot may be of either kind.
 ///
@@ -47,8 +56,9 @@ pub struct Findings {
 pub fn verify(mut options: StoreOptions) -> Result<Findings, Error> {
     let dir = DataDir::open_to_read(&options.dir)?;
     options.snapshot = dir.snapshot_kind()?.unwrap_or(options.snapshot);
+    let _no_trace = NoTrace::of(&dir.sqlite());
     let files = Files { dir: &dir, options: &options, fs: Arc::new(Disk) };
-    files.check_there_is_a_database()?;
+    files.check_holds_something()?;
     Verification { files, findings: Findings::default() }.run()
 }
 
@@ -59,32 +69,49 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     fn run(mut self) -> Result<Findings, Error> {
-        let has_log =
-            self.files.dir.contents(self.files.options.snapshot)? == Contents::SnapshotAndLog;
-        let snapshot = self.snapshot()?;
-        match snapshot {
-            Some((snapshot, found)) if has_log => self.log(snapshot, found)?,
-            Some((_, found)) if found.is_backup => self
-                .findings
-                .remarks
-                .push("it is a backup: its log begins at the first start.".to_owned()),
-            _ if !has_log => {
-                self.findings.faults.push(self.files.dir.log_is_missing().as_finding());
+        let found = self.snapshot()?;
+        let database = found.as_ref().map(|(_, identity)| identity.database);
+        let opened = found.map(|(snapshot, identity)| self.files.with_log(snapshot, identity));
+        match opened {
+            Some(Ok(opened)) if opened.begins_log => {
+                let remark = "the log begins at the next start: this is a backup, or its key has \
+                              just been changed.";
+                self.findings.remarks.push(remark.to_owned());
             }
-            _ => self.log_alone()?,
+            Some(Ok(opened)) => self.log(&opened)?,
+            Some(Err(error)) => {
+                self.fault(error)?;
+                self.log_alone(database)?;
+            }
+            None => self.log_alone(None)?,
         }
         Ok(self.findings)
+    }
+
+    /// Notes what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// The error, if it says nothing of the data.
+    fn fault(&mut self, error: Error) -> Result<(), Error> {
+        match error {
+            Error::Damaged { .. } | Error::Mismatch { .. } => {
+                self.findings.add_fault(error.as_finding());
+                Ok(())
+            }
+            error => Err(error),
+        }
     }
 
     /// Checks the snapshot by itself; answers it, if it can be read at all.
     fn snapshot(&mut self) -> Result<Option<Found>, Error> {
         let name = self.files.options.snapshot.file_name();
         let (snapshot, found) = match self.files.snapshot_to_read() {
-            Err(error @ (Error::Damaged { .. } | Error::Mismatch { .. })) => {
-                self.findings.faults.push(error.as_finding());
+            Ok(found) => found,
+            Err(error) => {
+                self.fault(error)?;
                 return Ok(None);
             }
-            opened => opened?,
         };
         let verified = snapshot.verify()?;
         self.findings.contents.push(format!(
@@ -98,28 +125,28 @@ impl Verification<'_> {
     }
 
     /// Checks the log by itself, and then with the snapshot if nothing has been found wrong.
-    fn log(&mut self, snapshot: Box<dyn Snapshot>, found: Identity) -> Result<(), Error> {
-        let opened = self.files.with_log(snapshot, found)?;
+    fn log(&mut self, opened: &Opened) -> Result<(), Error> {
         let through = opened.snapshot.through();
         self.note_log(log::verify(&*self.files.fs, &opened.log, through)?);
         if self.findings.faults.is_empty() {
-            let links = Links::of_log(&self.files, &opened)?;
+            let links = Links::of_log(&self.files, opened)?;
             links.check(&*opened.snapshot, self.files.options.threads, &mut self.findings)?;
         }
         Ok(())
     }
 
-    /// Checks the log although nobody knows what it goes on from.
-    fn log_alone(&mut self) -> Result<(), Error> {
+    /// Checks the log, if there is one, although nobody knows what it goes on from.
+    fn log_alone(&mut self, database: Option<DatabaseId>) -> Result<(), Error> {
         let Files { dir, fs, .. } = &self.files;
-        let identity = match log::identity(&**fs, &dir.log_dir()) {
-            Err(error) if error.is_refusal() => {
-                self.findings.faults.push(error.as_finding());
-                return Ok(());
-            }
-            identity => identity?,
+        if dir.contents(self.files.options.snapshot)? != Contents::SnapshotAndLog {
+            return Ok(());
+        }
+        let known = match database {
+            Some(database) => Some(database),
+            None => log::identity_of_any(&**fs, &dir.log_dir())?.map(|(database, _)| database),
         };
-        let Some((database, _)) = identity else { return Ok(()) };
+        // Without any header that is whole, nothing in it can belong to this one or to another.
+        let database = known.unwrap_or(DatabaseId([0; 16]));
         let options: LogOptions = self.files.log_options(database, self.files.cipher(database));
         self.note_log(log::verify_segments(&**fs, &options)?);
         Ok(())
@@ -131,7 +158,7 @@ impl Verification<'_> {
             verified.segments, verified.records, verified.last
         ));
         self.findings.remarks.extend(verified.remarks);
-        self.findings.faults.extend(verified.faults);
+        verified.faults.into_iter().for_each(|fault| self.findings.add_fault(fault));
     }
 }
 
@@ -223,4 +250,63 @@ pub(crate) fn shown(key: &[u8]) -> String {
     let text = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES_MAX)]);
     let dots = if key.len() > SHOWN_BYTES_MAX { "…" } else { "" };
     format!("\"{}{dots}\"", text.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Revision;
+
+    use super::*;
+    use crate::compress::Compression;
+    use crate::snapshot::json::{JsonOptions, JsonSnapshot};
+    use crate::snapshot::{Fold, KeyChanges};
+    use crate::stored::{Keep, Stored};
+
+    fn stamp(revision: u64) -> Stamp {
+        Stamp { revision: Revision(revision), time_ms: revision }
+    }
+
+    /// What is found if the snapshot has versions 1 and 2 of the key "a", and the log these.
+    fn faults(log: &[(&str, u64)]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = JsonOptions {
+            files: Arc::new(Disk),
+            path: dir.path().join("kv.json"),
+            keep: Keep::All,
+            cipher: None,
+            compression: Compression::None,
+        };
+        let mut snapshot = JsonSnapshot::create(options, DatabaseId([1; 16])).unwrap();
+        let version = |number| Stored {
+            key: b"a",
+            version: Version(number),
+            stamp: stamp(number),
+            datum: None,
+        };
+        let keys = vec![KeyChanges { versions: vec![version(1), version(2)] }];
+        snapshot.fold(&Fold { keys, through: stamp(2), progress: &|_| {} }).unwrap();
+        let mut links = Links::default();
+        for (revision, (key, version)) in (3..).zip(log) {
+            let change = Change { key: key.as_bytes(), version: Version(*version), datum: None };
+            links.add(&change, stamp(revision));
+        }
+        let mut findings = Findings::default();
+        links.check(&snapshot, 1, &mut findings).unwrap();
+        findings.faults
+    }
+
+    #[test]
+    fn versions_in_the_log_follow_each_other_and_the_snapshot() {
+        assert_eq!(faults(&[("a", 3), ("b", 1), ("a", 4), ("b", 2)]), [""; 0]);
+        for (log, told) in [
+            (&[("a", 4)][..], "goes on with version 4 of key \"a\""),
+            (&[("a", 2)], "goes on with version 2 of key \"a\""),
+            (&[("b", 2)], "goes on with version 2 of key \"b\""),
+            (&[("a", 3), ("a", 5)], "revision 4 has version 5 of key \"a\", after version 3"),
+            (&[("a", 3), ("a", 3)], "revision 4 has version 3 of key \"a\", after version 3"),
+        ] {
+            let faults = faults(log);
+            assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
+        }
+    }
 }

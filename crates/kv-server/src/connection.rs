@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Replies come in order, and all those of one batch leave in one write. A reply that shows what is
-//! not yet durable is held back ([`outbox`]), and the commands behind it are run meanwhile, up to a
+//! not yet durable is held back (`outbox`), and the commands behind it are run meanwhile, up to a
 //! bound. An idle connection holds no buffers: what is read goes through a buffer on the stack, and
 //! both buffers are freed when they are empty. A client that does not read its replies stops being
 //! served, not the server: nothing is run for it while its replies wait for it.

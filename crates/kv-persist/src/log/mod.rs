@@ -101,6 +101,8 @@ mod reader;
 
 mod salvage;
 
+mod reseal;
+
 pub use append::{Log, LogStats};
 pub use chain::EachRecord;
 #[cfg(feature = "testing")]
@@ -109,6 +111,7 @@ pub use options::{Durability, LogOptions};
 pub use reader::LogReader;
 pub use record::Protection;
 pub use recover::{LogVerified, Recovered, Torn, recover, verify, verify_segments};
+pub(crate) use reseal::{is_empty, is_void, reseal};
 pub use salvage::{Finder, FoundRecord, Salvaged, identity_of_any, salvage};
 pub use scan::RecordView;
 pub use start::identity;

@@ -98,7 +98,11 @@ pub fn salvage(
             continue;
         };
         let mut scan = Scan { options, header, bytes: &bytes, ceiling, salvaged: &mut salvaged };
-        scan.all(found)?;
+        if !scan.all(found)? && !header.is_whole {
+            let path = path.display();
+            let lost = format!("{path}: its header is damaged, and nothing in it can be read.");
+            salvaged.lost.push(lost);
+        }
         if header.is_whole {
             let base = header.fields.base.revision;
             ceiling = ceiling.min(base);
@@ -158,7 +162,10 @@ impl Header {
     ) -> Result<Option<Header>, Error> {
         let fields = match SegmentHeader::decode(path, bytes) {
             Ok(fields) => fields,
-            Err(error @ Error::FromTheFuture { .. }) => return Err(error),
+            // Unless it is the number of the format that is damaged.
+            Err(error @ Error::FromTheFuture { .. }) => {
+                SegmentHeader::decode_as_known(path, bytes).map_err(|_| error)?
+            }
             Err(error) => {
                 let fields = SegmentHeader::decode_unchecked(bytes);
                 let header = fields.map(|fields| Header { fields, is_whole: false });
@@ -200,16 +207,19 @@ struct Region {
 }
 
 impl Scan<'_> {
-    fn all(&mut self, found: &mut Finder<'_>) -> Result<(), Error> {
+    /// Whether anything could be read.
+    fn all(&mut self, found: &mut Finder<'_>) -> Result<bool, Error> {
         let batches = self.batches();
-        self.salvaged.segments += u64::from(!batches.is_empty() || self.header.is_whole);
+        let records_before = self.salvaged.records;
         for (_, batch) in &batches {
             self.salvaged.durable = self.salvaged.durable.max(batch.durable);
         }
         for region in self.regions(&batches) {
             self.region(region, found)?;
         }
-        Ok(())
+        let is_readable = !batches.is_empty() || self.salvaged.records > records_before;
+        self.salvaged.segments += u64::from(is_readable || self.header.is_whole);
+        Ok(is_readable)
     }
 
     /// The headers of batches, and where they are.

@@ -95,6 +95,19 @@ impl SegmentHeader {
         Ok(SegmentHeader::fields(reader))
     }
 
+    /// Reads a header as if it said that it has the format that this program knows.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentHeader::decode`].
+    pub(super) fn decode_as_known(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, Error> {
+        let mut bytes = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].to_vec();
+        if let Some(format) = bytes.get_mut(MAGIC.len()..MAGIC.len() + 4) {
+            format.copy_from_slice(&FORMAT.to_le_bytes());
+        }
+        SegmentHeader::decode(path, &bytes)
+    }
+
     /// Reads a header whatever its checksum says: each field may be right or wrong.
     pub(super) fn decode_unchecked(bytes: &[u8]) -> Option<SegmentHeader> {
         let header: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;

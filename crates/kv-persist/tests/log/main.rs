@@ -7,5 +7,6 @@ mod modes;
 mod planted;
 mod protection;
 mod recovery;
+mod salvage;
 mod support;
 mod threads;

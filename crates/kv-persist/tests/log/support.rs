@@ -87,7 +87,7 @@ fn value(revision: u64) -> Vec<u8> {
 }
 
 /// Shows the changes that a commit makes: a put, and for some a delete.
-fn with_changes(revision: u64, mut use_them: impl FnMut(&[Change<'_>])) {
+pub(crate) fn with_changes(revision: u64, mut use_them: impl FnMut(&[Change<'_>])) {
     let (key, value) = (format!("key {}", revision % 5), value(revision));
     let datum = Datum {
         bytes: &value,

@@ -11,6 +11,7 @@ mod bad_input;
 mod bounds;
 mod crowd;
 mod disconnect;
+mod encryption;
 mod fuzz;
 mod greedy;
 mod http;

@@ -478,6 +478,7 @@ fn a_json_file_is_saved_line_by_line() {
     damage(&place.data().join("kv.json"), b"\"key\":\"b\"");
     let lost = place.repair();
     assert!(lost.iter().any(|line| line.contains("lines of kv.json")), "{lost:?}");
+    assert!(lost.iter().any(|line| line.ends_with("may be wrong.")), "{lost:?}");
     let server = place.server_on(&place.path("new"));
     let mut client = server.connect();
     converse(

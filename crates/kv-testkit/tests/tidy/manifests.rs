@@ -12,16 +12,21 @@ pub(crate) struct Layer {
 }
 
 /// The layers that are to stay apart, tests included.
-pub(crate) const LAYERS: [Layer; 2] = [
+pub(crate) const LAYERS: [Layer; 3] = [
     Layer {
         name: "kv-core",
-        bans: &["tokio", "rusqlite", "kv-protocol", "kv-server"],
+        bans: &["tokio", "rusqlite", "kv-persist", "kv-protocol", "kv-server"],
         reason: "the engine has no runtime, no files and no wire",
     },
     Layer {
         name: "kv-protocol",
-        bans: &["tokio", "rusqlite", "kv-core", "kv-server"],
+        bans: &["tokio", "rusqlite", "kv-core", "kv-persist", "kv-server"],
         reason: "requests and replies are data; what they mean is not known here",
+    },
+    Layer {
+        name: "kv-persist",
+        bans: &["tokio", "kv-protocol", "kv-server"],
+        reason: "files know no runtime and no wire",
     },
 ];
 

@@ -2,12 +2,12 @@
 //!
 //! # Reading the source
 //!
-//! - [`schema`]: the tables; what else is in a file, and is refused.
-//! - [`row`]: a version as a row, with its checksum, sealed or compressed.
-//! - [`fold`]: changes go in; [`collect`]: what is no longer kept goes out.
-//! - [`load`] and [`history`]: what is read at a start, and later.
-//! - [`meta`] and [`open`]: whose file it is, and how it is opened without trusting it.
-//! - [`backup`], [`verify`], [`salvage`], [`rekey`]: what an operator asks for.
+//! - `schema`: the tables; what else is in a file, and is refused.
+//! - `row`: a version as a row, with its checksum, sealed or compressed.
+//! - `fold`: changes go in; `collect`: what is no longer kept goes out.
+//! - `load` and `history`: what is read at a start, and later.
+//! - `meta` and `open`: whose file it is, and how it is opened without trusting it.
+//! - `backup`, `verify`, `salvage`, `rekey`: what an operator asks for.
 //!
 //! # What is relied upon
 //!
@@ -19,6 +19,7 @@ mod backup;
 mod collect;
 mod fold;
 mod history;
+mod index;
 mod load;
 mod meta;
 mod open;
@@ -41,7 +42,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
-use crate::snapshot::{Fold, History, Sink, Snapshot, SnapshotStats, Verified};
+use crate::snapshot::{Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
 use crate::stored::{DatabaseId, Keep, Through};
 
 use history::{Pool, SqliteHistory};
@@ -49,11 +50,17 @@ use meta::Meta;
 use open::Access;
 use row::Form;
 
+pub(crate) use index::NoTrace;
 pub use open::Identity;
 pub use salvage::{Finder, Salvaged};
 
 /// Longest write-ahead log that is left as long as it is after a fold, in bytes.
 const WAL_BYTES_KEPT_MAX: u64 = 256 << 20;
+
+/// How much larger than a piece of the log the file may be, before pieces grow with it.
+const PIECES_PER_FILE: u64 = 16;
+/// The largest piece, in bytes: it is held in memory, and as much again.
+const PIECE_BYTES_MAX: u64 = 128 << 20;
 
 /// How an SQLite snapshot is to be opened.
 #[derive(Debug, Clone)]
@@ -185,6 +192,12 @@ impl Snapshot for SqliteSnapshot {
         };
         let failed = failed(&self.source.path, "move the write-ahead log into the file");
         checkpoint().map_err(failed)
+    }
+
+    /// A fold pays for each page that it touches, and random keys touch nearly every page of the
+    /// file: the larger the file, the more there should be for each.
+    fn piece_bytes(&self) -> u64 {
+        (self.stats().file_bytes / PIECES_PER_FILE).clamp(PIECE_BYTES, PIECE_BYTES_MAX)
     }
 
     fn history(&self) -> Option<Box<dyn History>> {

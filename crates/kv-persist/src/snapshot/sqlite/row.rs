@@ -38,6 +38,12 @@ pub(super) const COLUMNS: usize = 9;
 /// Which of them is the checksum.
 pub(super) const CHECKSUM: usize = 7;
 
+/// The numbers of a row but its checksum.
+const HEAD_BYTES: usize = 6 * 8;
+
+/// A key's keyed hash.
+const HASH_BYTES: usize = 16;
+
 const DELETED: i64 = 0;
 const TEXT: i64 = 1;
 const JSON: i64 = 2;
@@ -106,19 +112,22 @@ impl<'a> Row<'a> {
     pub(super) fn sum(&self) -> Result<i64, Fault> {
         let (key_tag, key) = tagged(self.key)?;
         let (value_tag, value) = tagged(self.value)?;
-        let mut head = [0; 40];
-        head[0..8].copy_from_slice(&self.version.to_le_bytes());
-        head[8..16].copy_from_slice(&self.revision.to_le_bytes());
-        head[16..24].copy_from_slice(&self.time.to_le_bytes());
-        head[24..32].copy_from_slice(&self.expires.unwrap_or(i64::MIN).to_le_bytes());
-        head[32..36].copy_from_slice(&(key.len() as u32).to_le_bytes());
-        head[36] = u8::try_from(self.kind).map_err(|_| "its type is unknown")?;
-        head[37] = u8::try_from(self.codec).map_err(|_| "its codec is unknown")?;
-        head[38] = key_tag;
-        head[39] = value_tag;
-        let sum = crc32c::crc32c(&head);
+        let sum = crc32c::crc32c(&self.head());
+        let sum = crc32c::crc32c_append(sum, &[key_tag, value_tag]);
+        let sum = crc32c::crc32c_append(sum, &(key.len() as u32).to_le_bytes());
         let sum = crc32c::crc32c_append(sum, key);
         Ok(crc32c::crc32c_append(sum, value).into())
+    }
+
+    /// Everything but the key and the value.
+    fn head(&self) -> [u8; HEAD_BYTES] {
+        let mut head = [0; HEAD_BYTES];
+        let expires = self.expires.unwrap_or(i64::MIN);
+        let numbers = [self.version, self.revision, self.time, expires, self.kind, self.codec];
+        for (bytes, number) in head.chunks_exact_mut(8).zip(numbers) {
+            bytes.copy_from_slice(&number.to_le_bytes());
+        }
+        head
     }
 
     /// How much it puts into a page, about, in bytes.
@@ -151,16 +160,13 @@ impl<'a> Row<'a> {
         Ok(())
     }
 
-    /// What is sealed with the key and the value without being secret.
-    fn associated(&self) -> [u8; 34] {
-        let mut bytes = [0; 34];
-        bytes[0..8].copy_from_slice(&self.version.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.revision.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.time.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.expires.unwrap_or(i64::MIN).to_le_bytes());
-        bytes[32] = self.kind as u8;
-        bytes[33] = self.codec as u8;
-        bytes
+    /// What is sealed with the key and the value without being secret: so the seal opens only in
+    /// this row, and only with the key that it is filed under.
+    fn associated(&self, hash: &[u8; HASH_BYTES]) -> [u8; HEAD_BYTES + HASH_BYTES] {
+        let mut associated = [0; HEAD_BYTES + HASH_BYTES];
+        associated[..HEAD_BYTES].copy_from_slice(&self.head());
+        associated[HEAD_BYTES..].copy_from_slice(hash);
+        associated
     }
 }
 
@@ -196,7 +202,7 @@ pub(super) struct Encoder {
     form: Form,
     /// The key that was hashed last, and its hash: several rows of one key come one by one.
     key: Vec<u8>,
-    hash: [u8; 16],
+    hash: [u8; HASH_BYTES],
     value: Vec<u8>,
     /// The last nonce: the first one is drawn at random, then its last 8 bytes count.
     nonce: Option<[u8; NONCE_BYTES]>,
@@ -207,7 +213,7 @@ impl Encoder {
         Encoder {
             form: form.clone(),
             key: Vec::new(),
-            hash: [0; 16],
+            hash: [0; HASH_BYTES],
             value: Vec::new(),
             nonce: None,
         }
@@ -260,8 +266,9 @@ impl Encoder {
         }
         let value = compressed.as_deref().or(stored.datum.map(|datum| datum.bytes));
         if let Some(cipher) = self.form.cipher.clone() {
-            self.seal(&cipher, stored.key, value.unwrap_or_default(), &row.associated());
             self.hash(&cipher, stored.key);
+            let associated = row.associated(&self.hash);
+            self.seal(&cipher, stored.key, value.unwrap_or_default(), &associated);
             row.key = ValueRef::Blob(&self.hash);
             row.value = ValueRef::Blob(&self.value);
         } else {
@@ -375,14 +382,11 @@ fn open<'a>(
     opened: &'a mut Vec<u8>,
 ) -> Result<(&'a [u8], &'a [u8]), Fault> {
     const BROKEN: Fault = "its seal is broken";
+    let hash = bytes(row.key)?.try_into().map_err(|_| "its key is not a keyed hash")?;
     let (nonce, sealed) = bytes(row.value)?.split_first_chunk::<NONCE_BYTES>().ok_or(BROKEN)?;
     opened.clear();
     opened.extend_from_slice(sealed);
-    cipher.open(Purpose::Snapshot, nonce, &row.associated(), opened).map_err(|_| BROKEN)?;
+    cipher.open(Purpose::Snapshot, nonce, &row.associated(hash), opened).map_err(|_| BROKEN)?;
     let (length, rest) = opened.split_first_chunk::<4>().ok_or(BROKEN)?;
-    let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(BROKEN)?;
-    if bytes(row.key)? != cipher.hash_key(key) {
-        return Err("its key is not the one that it is filed under");
-    }
-    Ok((key, value))
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(BROKEN)
 }

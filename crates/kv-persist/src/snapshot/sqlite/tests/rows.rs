@@ -298,3 +298,35 @@ fn a_sink_that_fails_or_panics_ends_the_load_for_all() {
     assert!(panicked.is_err());
     assert_eq!(load(&snapshot, 3).unwrap().len(), 3);
 }
+
+/// What is on disk today has to be read tomorrow. Checksums computed with an independent
+/// implementation, from the description in PERSISTENCE.md.
+#[test]
+fn the_format_is_fixed() {
+    let place = Place::new(Keep::All);
+    let mut snapshot = place.create();
+    let versions = [
+        version(b"house", 4, 7, Some(b"small")),
+        version(b"\xff", 3, 8, None),
+        version(b"car", 3, 9, Some(b"\0")),
+    ];
+    fold(&mut snapshot, &versions).unwrap();
+    let outside = place.outside();
+    let rows = "select key, version, revision, time, type, expires, codec, checksum, previous, \
+                place, value from pair order by key";
+    assert_eq!(
+        text(&outside, rows),
+        [
+            "car 3 9 1700000000009 2 - 0 798146477 - - [00]",
+            "house 4 7 1700000000007 1 4000000000004 0 690110324 - - small",
+            "[ff] 3 8 1700000000008 0 - 0 2747119921 - - -",
+        ]
+    );
+    let schema = text(&outside, "select sql from sqlite_schema order by name").join(";");
+    assert_eq!(
+        crc32c::crc32c(schema.as_bytes()),
+        2_580_361_629,
+        "another schema is another format"
+    );
+    assert_eq!(text(&outside, "pragma application_id"), ["1802921058"]);
+}
