@@ -158,9 +158,9 @@ struct Worker {
     is_wal_unusual: bool,
 }
 
-/// SQLite's write-ahead log is normally a few megabytes. Beyond this many bytes somebody outside
-/// has kept a read transaction open for long; the operator is told.
-const WAL_BYTES_UNUSUAL: u64 = 256 << 20;
+/// SQLite's write-ahead log is normally a fold long, and kept for the next. Beyond this many bytes
+/// somebody outside has kept a read transaction open for long; the operator is told.
+const WAL_BYTES_UNUSUAL: u64 = 512 << 20;
 
 impl Worker {
     fn run(mut self) -> Checkpointer {
