@@ -420,7 +420,7 @@ impl Connection {
     /// Notes that a reply has been written, and what it depends on.
     fn note_reply(&mut self) {
         let depends_on = self.client.session().depends_on();
-        self.outbox.note(depends_on, self.server.database());
+        self.outbox.note(depends_on, self.client.format, self.server.database());
     }
 
     // ---- Reading and writing.

@@ -84,22 +84,20 @@ impl Shared {
         fetching: &mut Fetching,
     ) -> Step<Vec<Record>> {
         let hash = self.shards.placement.hash(key);
-        let (mut versions, newest, oldest) = {
+        let mut versions: Vec<Record> = {
             let state = self.shards.read(self.shards.placement.shard(hash));
-            let versions = state.history(hash, key, Revision::NEWEST);
-            let versions: Vec<Record> = versions.cloned().collect();
-            let newest = versions.first().map(Record::version);
-            let oldest = versions.last().map(Record::version);
-            (versions, newest, oldest)
+            state.history(hash, key, revision).cloned().collect()
         };
+        // What is kept goes by what the caller may know: a newer version may still be taken back.
+        let newest = versions.first().map(Record::version);
+        let oldest = versions.last().map(Record::version);
         let (Some(newest), Some(oldest)) = (newest, oldest) else { return Ok(Vec::new()) };
-        versions.retain(|record| record.revision() <= revision);
-        versions.truncate(limit);
         if versions.len() < limit {
-            let limit = limit - versions.len();
+            // The same limit each time, so that what was fetched is what is asked for again.
             let older = Older { below: oldest, until: None, down_to: None, limit };
             versions.extend(self.older(key, older, newest, fetching)?);
         }
+        versions.truncate(limit);
         Ok(versions)
     }
 

@@ -40,6 +40,8 @@ struct Held {
     start: usize,
     revision: Revision,
     replies: usize,
+    /// How they are written, and what stands in for them would be.
+    format: Format,
 }
 
 impl Outbox {
@@ -50,7 +52,7 @@ impl Outbox {
 
     /// Notes that what was appended is a reply that depends on this revision. Nothing appended is
     /// no reply.
-    pub(super) fn note(&mut self, depends_on: Revision, database: &Database) {
+    pub(super) fn note(&mut self, depends_on: Revision, format: Format, database: &Database) {
         if self.noted == self.bytes.len() {
             return;
         }
@@ -60,8 +62,13 @@ impl Outbox {
             return;
         }
         match self.held.back_mut() {
-            Some(last) if last.revision == depends_on => last.replies += 1,
-            _ => self.held.push_back(Held { start, revision: depends_on, replies: 1 }),
+            Some(last) if (last.revision, last.format) == (depends_on, format) => {
+                last.replies += 1;
+            }
+            _ => {
+                let held = Held { start, revision: depends_on, replies: 1, format };
+                self.held.push_back(held);
+            }
         }
     }
 
@@ -137,13 +144,14 @@ impl Outbox {
     }
 
     /// Replaces every held reply: what they tell may not be true after the next start.
-    pub(super) fn fail(&mut self, format: Format) {
+    pub(super) fn fail(&mut self) {
         let Some(first) = self.held.front() else { return };
         self.bytes.truncate(first.start);
-        let replies: usize = self.held.drain(..).map(|held| held.replies).sum();
         let unknown: ErrorReply = refusal(&kv_core::Error::Outcome);
-        for _ in 0..replies {
-            Reply::Error(unknown.clone()).write(&mut self.bytes, format);
+        for held in self.held.drain(..) {
+            for _ in 0..held.replies {
+                Reply::Error(unknown.clone()).write(&mut self.bytes, held.format);
+            }
         }
         self.noted = self.bytes.len();
     }

@@ -76,7 +76,7 @@ impl Connection {
 
     /// The log has failed: what the held replies tell is not known to be true.
     pub(super) fn outcome_unknown(&mut self) -> End {
-        self.outbox.fail(self.client.format);
+        self.outbox.fail();
         End::LogFailed
     }
 
