@@ -350,6 +350,13 @@ fn check_relations(config: &Config) -> Result<(), Refusal> {
 }
 
 fn check_files(directory: &DataDirectory, write_set: u64) -> Result<(), Refusal> {
+    if write_set > WRITE_SET_BYTES_MAX_WITH_FILES {
+        return Err(Refusal::Together(format!(
+            "--max-write-set {} is more than one record of the log holds: at most {} with files",
+            SizeText(write_set),
+            SizeText(WRITE_SET_BYTES_MAX_WITH_FILES)
+        )));
+    }
     let log_bytes_min = limits::log_bytes_min(directory.checkpoint_log_bytes, write_set);
     if directory.log_bytes_max < log_bytes_min {
         return Err(Refusal::Together(format!(
@@ -372,6 +379,10 @@ fn check_files(directory: &DataDirectory, write_set: u64) -> Result<(), Refusal>
     }
     Ok(())
 }
+
+/// Bytes that one transaction may write when there are files. A commit is one record of the log, of
+/// less than 1 GiB, and SQLite takes values of less than 1 GB.
+const WRITE_SET_BYTES_MAX_WITH_FILES: u64 = 900 << 20;
 
 /// Makes sure that every connection can have a file descriptor. A number that the operator chose is
 /// never lowered behind his back; the default is, because it was nobody's choice.

@@ -347,8 +347,10 @@ fn values_that_contradict_each_other_are_refused() {
     assert!(log.ends_with("so at least 512mb"), "{log}");
     let log = refusal(&["--checkpoint-log", "513mb"]);
     assert!(log.ends_with("so at least 1026mb"), "{log}");
-    let log = refusal(&["--max-write-set", "1gb"]);
-    assert!(log.ends_with("so at least 2gb"), "{log}");
+    let log = refusal(&["--max-write-set", "800mb"]);
+    assert!(log.ends_with("so at least 1600mb"), "{log}");
+    let set = refusal(&["--max-write-set", "1gb", "--max-log", "4gb"]);
+    assert!(set.ends_with("at most 900mb with files"), "{set}");
     for dir in ["/srv/kv", "/srv/kv/backups"] {
         let flags = &["--data-dir=/srv/kv", "--backup-dir", dir];
         let backups = Given { flags, ..NOTHING }.refusal();
