@@ -7,8 +7,13 @@
 #![expect(clippy::print_stdout, reason = "the tables are what a benchmark is for")]
 
 pub mod arguments;
+pub mod built;
+pub mod control;
+pub mod files;
 pub mod measure;
+pub mod paced;
 pub mod process;
+pub mod sides;
 pub mod table;
 pub mod traffic;
 pub mod workload;

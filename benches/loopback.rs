@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use kv_benches::arguments::Arguments;
-use kv_benches::measure::{Latencies, Ratio, alternate, median};
-use kv_benches::process::{Server, cpu_seconds, server_binary};
+use kv_benches::measure::{Ratio, alternate};
+use kv_benches::process::{Server, server_binary};
+use kv_benches::sides::{Figures, Side};
 use kv_benches::table::Table;
-use kv_benches::traffic::{Connections, Operation, Protocol, Requests, Until};
+use kv_benches::traffic::{Operation, Protocol, Requests, send_all};
 use kv_benches::workload::{self, Key, Value};
 
 const HELP: &str = "
@@ -40,22 +41,6 @@ struct Bench {
     rounds: usize,
 }
 
-/// A server with its connections.
-struct Side {
-    protocol: Protocol,
-    server: Server,
-    connections: Connections,
-}
-
-/// What was measured of one side: a sample each round, but all latencies together.
-#[derive(Default)]
-struct Figures {
-    commands_per_second: Vec<f64>,
-    server_us: Vec<f64>,
-    generator_us: Vec<f64>,
-    latencies: Latencies,
-}
-
 fn main() {
     let mut arguments = Arguments::from_process(HELP);
     let keys: u64 = arguments.value("keys", 1_000_000, 5_000);
@@ -77,30 +62,26 @@ fn main() {
     let more: Vec<&str> =
         server_threads.iter().flat_map(|threads| ["--threads", threads]).collect();
     let ours = Server::start(&server_binary(named), &more);
-    let mut sides = vec![bench.side(Protocol::Lines, ours)];
+    let mut sides = vec![bench.side("", Protocol::Lines, ours)];
     if redis {
-        sides.push(bench.side(Protocol::Resp, Server::start_redis()));
+        sides.push(bench.side(", redis-server", Protocol::Resp, Server::start_redis()));
     }
-    sides.iter_mut().for_each(|side| bench.preload(side));
+    sides.iter().for_each(|side| bench.preload(side));
     bench.run(&mut sides, &depths, only.as_deref());
 }
 
 impl Bench {
-    fn side(&self, protocol: Protocol, server: Server) -> Side {
-        let connections = Connections::open(server.address, self.connections, self.threads);
-        Side { protocol, server, connections }
+    fn side(&self, name: &'static str, protocol: Protocol, server: Server) -> Side {
+        Side::new(name, protocol, server, self.connections, self.threads)
     }
 
     fn requests(&self, protocol: Protocol, operation: Operation) -> Requests {
         Requests::new(protocol, operation, &self.keys, &self.values)
     }
 
-    fn preload(&self, side: &mut Side) {
-        const DEPTH: usize = 50;
+    fn preload(&self, side: &Side) {
         let requests = self.requests(side.protocol, Operation::Put);
-        let mut one = Connections::open(side.server.address, 1, 1);
-        let batches = self.keys.len().div_ceil(DEPTH);
-        one.run(&requests, DEPTH, Until::Batches(batches));
+        send_all(side.server.address, &requests, 1, 50);
     }
 
     fn run(&mut self, sides: &mut [Side], depths: &[usize], only: Option<&str>) {
@@ -109,16 +90,7 @@ impl Bench {
             self.connections,
             self.keys.len()
         );
-        let heading = [
-            "",
-            "in flight",
-            "commands/s (least to most)",
-            "p50 µs",
-            "p99 µs",
-            "server CPU µs/command",
-            "generator CPU",
-        ];
-        let mut table = Table::new(title, &heading);
+        let mut table = Table::new(title, &[&["", "in flight"], &Figures::COLUMNS[..]].concat());
         let mut ratios = Table::new("Ours by redis-server", &["", "in flight", "ratio"]);
         workload::shuffle(&mut self.keys, 1);
         for operation in [Operation::Get, Operation::Put] {
@@ -130,7 +102,8 @@ impl Bench {
             for &depth in depths {
                 let mut figures = self.measure(sides, &requests, depth);
                 for (side, figures) in sides.iter().zip(&mut figures) {
-                    table.row(figures.row(side.protocol, operation, depth));
+                    let what = [operation.name().to_owned() + side.name, depth.to_string()];
+                    table.row(what.into_iter().chain(figures.cells()));
                 }
                 if let [ours, redis] = &figures[..] {
                     let (ours, redis) = (&ours.commands_per_second, &redis.commands_per_second);
@@ -147,48 +120,13 @@ impl Bench {
 
     fn measure(&self, sides: &mut [Side], requests: &[Requests], depth: usize) -> Vec<Figures> {
         let mut figures: Vec<Figures> = sides.iter().map(|_| Figures::default()).collect();
+        let time = Duration::from_secs_f64(self.seconds);
         alternate(self.rounds, |round| {
-            let until = Until::Elapsed(Duration::from_secs_f64(self.seconds));
             for ((side, requests), figures) in sides.iter_mut().zip(requests).zip(&mut figures) {
-                let processes = [side.server.process.id(), std::process::id()];
-                let before = processes.map(cpu_seconds);
-                let run = side.connections.run(requests, depth, until);
-                let after = processes.map(cpu_seconds);
-                if round > 0 {
-                    let cpu_us = |at: usize| (after[at] - before[at]) * 1e6 / run.commands as f64;
-                    figures.commands_per_second.push(run.commands_per_second());
-                    figures.server_us.push(cpu_us(0));
-                    figures.generator_us.push(cpu_us(1));
-                    figures.latencies.merge(&run.latencies);
-                }
+                side.turn(requests, depth, time, (round > 0).then_some(figures));
             }
             []
         });
         figures
-    }
-}
-
-impl Figures {
-    fn row(&mut self, protocol: Protocol, operation: Operation, depth: usize) -> [String; 7] {
-        let server = match protocol {
-            Protocol::Lines => "",
-            Protocol::Resp => ", redis-server",
-        };
-        let rates = &self.commands_per_second;
-        let [least, most] = [f64::min, f64::max].map(|of| rates.iter().copied().reduce(of));
-        [
-            format!("{}{server}", operation.name()),
-            depth.to_string(),
-            format!(
-                "{:.0} ({:.0} to {:.0})",
-                median(rates),
-                least.unwrap_or_default(),
-                most.unwrap_or_default()
-            ),
-            format!("{:.0}", self.latencies.quantile_us(0.5)),
-            format!("{:.0}", self.latencies.quantile_us(0.99)),
-            format!("{:.2}", median(&self.server_us)),
-            format!("{:.2}", median(&self.generator_us)),
-        ]
     }
 }

@@ -82,6 +82,12 @@ impl Latencies {
         self.is_sorted = false;
     }
 
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.nanoseconds.len()
+    }
+
     /// Adds those of another.
     pub fn merge(&mut self, other: &Latencies) {
         self.nanoseconds.extend_from_slice(&other.nanoseconds);

@@ -21,11 +21,24 @@ pub fn resident_bytes(process: u32) -> u64 {
 
 /// Processor time of a process since it began, in user and kernel mode, in seconds.
 pub fn cpu_seconds(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat_cpu_seconds(&std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap())
+}
+
+fn stat_cpu_seconds(stat: &str) -> f64 {
     // The name in parentheses may hold blanks; what follows it is counted from field 3.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks = fields.split(' ').skip(14 - 3).take(2);
     ticks.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / CLOCK_TICKS_PER_SECOND
+}
+
+/// Processor time of those threads of a process that have this name, as [`cpu_seconds`].
+pub fn thread_cpu_seconds(process: u32, name: &str) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // A thread may end while the list is read.
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let named = format!("({name}) ");
+    stats.filter(|stat| stat.contains(&named)).map(|stat| stat_cpu_seconds(&stat)).sum()
 }
 
 /// How many file descriptors a process has open.
@@ -86,18 +99,39 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server at `path` with an empty store that keeps one version of each key.
+    /// Starts the server at `path` with an empty store in memory that keeps one version of each
+    /// key.
     pub fn start(path: &Path, more: &[&str]) -> Server {
+        let mut words = vec!["--in-memory", "--history", "1"];
+        words.extend(more);
+        Server::start_with(path, &words)
+    }
+
+    /// Starts the server at `path` with what is in a data directory.
+    pub fn start_durable(path: &Path, dir: &Path, more: &[&str]) -> Server {
+        let mut words = vec!["--data-dir", dir.to_str().unwrap()];
+        words.extend(more);
+        Server::start_with(path, &words)
+    }
+
+    /// Starts the server at `path` as it does by itself, but for these options and its port.
+    /// Returns as soon as it listens.
+    pub fn start_with(path: &Path, words: &[&str]) -> Server {
         let mut command = command_with_descriptors(path);
-        command.args(["--in-memory", "--history", "1", "--listen", "127.0.0.1:0"]).args(more);
+        command.args(["--listen", "127.0.0.1:0"]).args(words);
         let mut process = Running::start(command.stderr(Stdio::piped()));
         let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
         let address = loop {
-            let line = lines.next().expect("the server ended before it listened").unwrap();
+            let Some(line) = lines.next() else {
+                panic!("the server ended before it listened: {}", said.join("\n"));
+            };
+            let line = line.unwrap();
             let rest = line.split_once("listening on ").map(|(_, rest)| rest);
             if let Some(address) = rest.and_then(|rest| rest.split(' ').next()) {
                 break address.parse().unwrap();
             }
+            said.push(line);
         };
         // What it logs later is read, so that it never waits for us.
         thread::spawn(move || lines.for_each(drop));
@@ -106,10 +140,21 @@ impl Server {
 
     /// Starts `redis-server`, which keeps nothing on disk.
     pub fn start_redis() -> Server {
+        Server::start_redis_with(&["--appendonly", "no"])
+    }
+
+    /// Starts `redis-server` so that every reply waits until its command is on disk, in files in
+    /// `dir`.
+    pub fn start_redis_durable(dir: &Path) -> Server {
+        let dir = dir.to_str().unwrap();
+        Server::start_redis_with(&["--appendonly", "yes", "--appendfsync", "always", "--dir", dir])
+    }
+
+    fn start_redis_with(words: &[&str]) -> Server {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let port = free.port().to_string();
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]).args(words);
         let process = Running::start(command.stdout(Stdio::null()));
         let started = Instant::now();
         while TcpStream::connect(free).is_err() {
@@ -118,6 +163,12 @@ impl Server {
         }
         Server { process, address: free }
     }
+}
+
+/// Whether `redis-server` can be started.
+pub fn has_redis() -> bool {
+    let mut command = Command::new("redis-server");
+    command.arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// The server's binary: the one that was named, or one built now like this benchmark was.
@@ -157,6 +208,9 @@ mod tests {
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(60) {}
         assert!(cpu_seconds(me) > before);
+        let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert!(thread_cpu_seconds(me, name.trim()) > 0.0);
+        assert_eq!(thread_cpu_seconds(me, "no such thread"), 0.0);
     }
 
     #[test]

@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+use crate::measure::median;
+
+/// A cell: the median of samples, the least and the greatest.
+pub fn range(samples: &[f64]) -> String {
+    let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.0} ({least:.0} to {most:.0})", median(samples))
+}
+
 /// A table under a title.
 #[derive(Debug)]
 pub struct Table {
@@ -58,6 +67,11 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_has_its_ends() {
+        assert_eq!(range(&[3.0, 1.0, 2.0]), "2 (1 to 3)");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -36,7 +36,12 @@ pub enum Operation {
     Get,
     /// A new value for a key.
     Put,
+    /// The next number of a counter that is at [`COUNTER_START`] or above.
+    Incr,
 }
+
+/// Where a counter begins: high enough that no run adds a digit, so that replies are of one size.
+pub const COUNTER_START: &str = "1000000000";
 
 impl Operation {
     /// Its name in tables.
@@ -44,6 +49,7 @@ impl Operation {
         match self {
             Operation::Get => "GET",
             Operation::Put => "PUT",
+            Operation::Incr => "INCR",
         }
     }
 }
@@ -67,6 +73,8 @@ impl Requests {
         let (reply_start, reply_bytes): (&[u8], usize) = match (protocol, operation) {
             (Protocol::Lines, Operation::Get) => (b"\"", VALUE_BYTES + 3),
             (Protocol::Lines, Operation::Put) => (b"OK\n", 3),
+            (Protocol::Lines, Operation::Incr) => (b"1", COUNTER_START.len() + 1),
+            (Protocol::Resp, Operation::Incr) => (b":1", COUNTER_START.len() + 3),
             (Protocol::Resp, Operation::Get) => (b"$64\r\n", VALUE_BYTES + 7),
             (Protocol::Resp, Operation::Put) => (b"+OK\r\n", 5),
         };
@@ -76,6 +84,17 @@ impl Requests {
 
     fn count(&self) -> usize {
         self.bytes.len() / self.request_bytes
+    }
+
+    /// The n-th of them, beginning again after the last.
+    pub fn nth(&self, nth: usize) -> &[u8] {
+        let from = nth % self.count() * self.request_bytes;
+        &self.bytes[from..from + self.request_bytes]
+    }
+
+    /// Bytes of each reply.
+    pub fn reply_bytes(&self) -> usize {
+        self.reply_bytes
     }
 }
 
@@ -89,6 +108,7 @@ fn write_request(
     let words: [&[u8]; 3] = [
         match (protocol, operation) {
             (_, Operation::Get) => b"GET",
+            (_, Operation::Incr) => b"INCR",
             (Protocol::Lines, Operation::Put) => b"PUT",
             (Protocol::Resp, Operation::Put) => b"SET",
         },
@@ -96,7 +116,7 @@ fn write_request(
         value,
     ];
     let words = match operation {
-        Operation::Get => &words[..2],
+        Operation::Get | Operation::Incr => &words[..2],
         Operation::Put => &words[..],
     };
     match protocol {
@@ -147,6 +167,8 @@ impl Run {
 pub struct Connections {
     streams: Vec<TcpStream>,
     threads: usize,
+    /// Commands sent by all runs so far.
+    sent: usize,
 }
 
 impl Connections {
@@ -158,12 +180,14 @@ impl Connections {
             stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
             stream
         };
-        Connections { streams: (0..count).map(open).collect(), threads: threads.clamp(1, count) }
+        let threads = threads.clamp(1, count);
+        Connections { streams: (0..count).map(open).collect(), threads, sent: 0 }
     }
 
     /// Sends batches of `depth` requests on every connection and reads the replies.
     ///
-    /// The connections start at different places of the requests, and wrap around.
+    /// A run goes on with the requests where the last one ended, and wraps around; threads start
+    /// at different places of them.
     pub fn run(&mut self, requests: &Requests, depth: usize, until: Until) -> Run {
         assert!(depth <= requests.count(), "fewer requests than one batch has");
         let each = self.streams.len().div_ceil(self.threads);
@@ -172,7 +196,8 @@ impl Connections {
         let runs: Vec<Run> = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (group, streams) in self.streams.chunks_mut(each).enumerate() {
-                let first = requests.count() / groups * group;
+                let first =
+                    (self.sent / groups + requests.count() / groups * group) % requests.count();
                 let generator = Generator::new(requests, depth, first);
                 let streams = streams.iter_mut().map(InFlight::new).collect();
                 threads.push(scope.spawn(move || generator.drive(streams, until)));
@@ -184,8 +209,16 @@ impl Connections {
             total.commands += run.commands;
             total.latencies.merge(&run.latencies);
         }
+        self.sent += total.commands;
         total
     }
+}
+
+/// Sends each of the requests once, over so many connections, and reads the replies.
+pub fn send_all(address: SocketAddr, requests: &Requests, connections: usize, depth: usize) {
+    let depth = depth.min(requests.count());
+    let batches = requests.count().div_ceil(depth * connections);
+    Connections::open(address, connections, 1).run(requests, depth, Until::Batches(batches));
 }
 
 /// A connection and when its batch was sent.
@@ -275,5 +308,8 @@ mod tests {
         let set = Requests::new(Protocol::Resp, Operation::Put, &keys[..1], &values);
         let head = [b"*3\r\n$3\r\nSET\r\n$16\r\n", &keys[0][..], b"\r\n$64\r\n"].concat();
         assert!(set.bytes.starts_with(&head) && set.bytes.ends_with(b"\r\n"));
+        let incr = Requests::new(Protocol::Resp, Operation::Incr, &keys, &values);
+        assert_eq!(incr.reply_bytes(), b":1000000001\r\n".len());
+        assert_eq!(incr.nth(4), incr.nth(1));
     }
 }

@@ -28,7 +28,7 @@ use crate::codec;
 use crate::error::Error;
 use crate::failpoint;
 use crate::log::{Log, LogReader};
-use crate::snapshot::{Fold, KeyChanges, Snapshot, SnapshotStats};
+use crate::snapshot::{Backup, Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
 
 /// Folds a log into a snapshot.
@@ -135,6 +135,23 @@ impl Checkpointer {
         Ok(Folded { keys, through, is_more: through.revision < durable })
     }
 
+    /// Folds what is left of a log whose writer has ended, until it is time to stop.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpointer::step`].
+    pub(crate) fn fold_rest(&mut self, is_time_over: impl Fn() -> bool) -> Result<(), Error> {
+        while !is_time_over() {
+            let folded = self.step()?;
+            if !folded.is_more {
+                // Nothing is left to be replayed: the next start begins with an empty segment.
+                self.log.rotate_if_folded(folded.through.revision)?;
+                return self.log.cut(folded.through.revision);
+            }
+        }
+        Ok(())
+    }
+
     fn fold(&mut self, piece: &Piece, through: Through) -> Result<usize, Error> {
         let keys = piece.changes(self.keep)?;
         let count = keys.len();
@@ -164,6 +181,11 @@ impl Checkpointer {
     /// As [`Snapshot::backup`].
     pub fn backup(&self, to: &Path) -> Result<(), Error> {
         self.snapshot.backup(to)
+    }
+
+    /// What copies the snapshot while folds go on, if it can be.
+    pub fn backup_source(&self) -> Option<Box<dyn Backup>> {
+        self.snapshot.backup_source()
     }
 }
 

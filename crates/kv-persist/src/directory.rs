@@ -11,7 +11,8 @@
 //!
 //! The lock is the operating system's, on the open file: it ends with the process, however that
 //! ends, so that nobody ever has to remove a stale one. What the file says is for error messages
-//! only.
+//! only. The directory itself is locked too, so that whoever removes the file all the same does not
+//! let a second process in.
 //!
 //! A file that is missing is as bad as one that is damaged, and quieter. So the directory is
 //! refused if what is there cannot be all of it: a log without the snapshot that it goes on from,
@@ -39,8 +40,8 @@ const PID_BYTES_MAX: u64 = 10;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Holds the lock; none if the directory can only be read.
-    _lock: Option<File>,
+    /// Hold the lock; none if the directory can only be read.
+    _locks: Vec<File>,
 }
 
 /// Whether a directory that does not exist is created.
@@ -87,12 +88,14 @@ impl DataDir {
             create_dir(path)?;
         }
         check_dir(path)?;
+        let itself = lock_itself(path, File::try_lock)?;
         let lock_path = path.join("LOCK");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
         let lock = options.open(&lock_path).map_err(|error| denied("open", &lock_path, error))?;
         take(lock.try_lock(), path, &lock)?;
-        let dir = DataDir { path: path.to_owned(), _lock: Some(lock) };
+        let locks = itself.into_iter().chain([lock]).collect();
+        let dir = DataDir { path: path.to_owned(), _locks: locks };
         if create == Create::IfMissing {
             create_dir(&dir.log_dir())?;
         }
@@ -108,6 +111,7 @@ impl DataDir {
     /// [`Error::Locked`] if a process has it to write in it; [`Error::Io`] if it may not be read.
     pub fn open_to_read(path: &Path) -> Result<DataDir, Error> {
         check_dir(path)?;
+        let itself = lock_itself(path, File::try_lock_shared)?;
         let lock_path = path.join("LOCK");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
@@ -126,7 +130,8 @@ impl DataDir {
                 None
             }
         };
-        Ok(DataDir { path: path.to_owned(), _lock: lock })
+        let locks = itself.into_iter().chain(lock).collect();
+        Ok(DataDir { path: path.to_owned(), _locks: locks })
     }
 
     /// The directory itself.
@@ -314,6 +319,29 @@ fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|error| denied("open", path, error))
 }
 
+/// Locks the directory, where the file system can do that; none where it cannot, or where it may
+/// not be opened.
+fn lock_itself(
+    path: &Path,
+    lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<Option<File>, Error> {
+    let dir = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
+        opened => opened.map_err(|error| denied("open", path, error))?,
+    };
+    match lock(&dir) {
+        Ok(()) => Ok(Some(dir)),
+        Err(TryLockError::WouldBlock) => {
+            let holder = File::open(path.join("LOCK")).ok().and_then(|lock| read_pid(&lock));
+            Err(Error::Locked { dir: path.to_owned(), holder })
+        }
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(path = %path.display(), %error, "only the file LOCK is locked");
+            Ok(None)
+        }
+    }
+}
+
 /// Takes note of how locking went.
 fn take(locked: Result<(), TryLockError>, dir: &Path, lock: &File) -> Result<(), Error> {
     locked.map_err(|error| match error {
@@ -397,6 +425,24 @@ mod tests {
             assert!(told.contains(&expected), "{told}");
         }
         drop(first);
+        DataDir::open(path.path(), Create::Never).unwrap();
+    }
+
+    #[test]
+    fn who_removes_the_lock_file_lets_nobody_in() {
+        let path = tempfile::tempdir().unwrap();
+        let first = DataDir::open(path.path(), Create::IfMissing).unwrap();
+        std::fs::remove_file(path.path().join("LOCK")).unwrap();
+        let told = refusal(DataDir::open(path.path(), Create::IfMissing));
+        assert!(told.contains("is in use by another process"), "{told}");
+        refusal(DataDir::open_to_read(path.path()));
+        assert!(!path.path().join("LOCK").exists());
+        drop(first);
+        let reader = DataDir::open_to_read(path.path()).unwrap();
+        std::fs::remove_file(path.path().join("LOCK")).unwrap();
+        DataDir::open_to_read(path.path()).unwrap();
+        refusal(DataDir::open(path.path(), Create::Never));
+        drop(reader);
         DataDir::open(path.path(), Create::Never).unwrap();
     }
 

@@ -33,6 +33,7 @@ pub mod stored;
 pub mod fs;
 
 pub mod crypt;
+mod deadline;
 
 pub mod compress;
 

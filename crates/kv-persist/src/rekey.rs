@@ -186,6 +186,9 @@ impl Rekey<'_> {
     }
 }
 
+/// What an SQLite snapshot is called until it is complete.
+const SQLITE_UNFINISHED: &str = ".kv.sqlite.unfinished";
+
 /// What the name of a JSON snapshot with the new key ends in until it takes the old one's.
 const REKEYED: &str = "-rekeyed";
 
@@ -193,9 +196,11 @@ const REKEYED: &str = "-rekeyed";
 fn leftovers(files: &Files<'_>) -> impl Iterator<Item = PathBuf> {
     let kind = files.options.snapshot;
     let path = files.dir.snapshot(kind);
-    let suffixes: &[&str] = match kind {
-        SnapshotKind::Sqlite => &["-new", "-new-journal", "-new-wal", "-new-shm"],
-        SnapshotKind::Json => &["-new", REKEYED, "-rekeyed-new"],
+    let (path, suffixes): (_, &[&str]) = match kind {
+        SnapshotKind::Sqlite => {
+            (files.dir.path().join(SQLITE_UNFINISHED), &["", "-journal", "-wal", "-shm"])
+        }
+        SnapshotKind::Json => (path, &["-new", REKEYED, "-rekeyed-new"]),
     };
     suffixes.iter().map(move |suffix| beside(&path, suffix))
 }

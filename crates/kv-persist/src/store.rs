@@ -3,14 +3,18 @@
 //! ```text
 //!   open    lock the directory ─► load the snapshot ─► replay the log after it ─► start a new
 //!           segment, durably ─► serve
-//!   close   stop folding ─► fold what is left, while there is time ─► write the rest of the log
+//!   close   write the rest of the log ─► fold what is left, while there is time
 //! ```
 //!
 //! What [`Parts::assemble`] does needs no thread and no real disk, so that the crash tests do the
 //! same with files of their own.
 
+mod closing;
+
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use kv_core::{
@@ -32,7 +36,7 @@ use crate::log::{
 };
 use crate::rekey;
 use crate::snapshot::json::{JsonOptions, JsonSnapshot};
-use crate::snapshot::sqlite::{Identity, NoTrace, SqliteOptions, SqliteSnapshot};
+use crate::snapshot::sqlite::{self, Identity, NoTrace, SqliteOptions, SqliteSnapshot};
 use crate::snapshot::{History, Snapshot};
 use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
 
@@ -73,8 +77,10 @@ pub struct Store {
     checkpoint: CheckpointThread,
     recovery: Recovery,
     log_bytes_max: u64,
+    /// Whether closing it must not take long.
+    is_hurried: Arc<AtomicBool>,
     /// Holds the directory's lock.
-    _dir: DataDir,
+    dir: Arc<DataDir>,
 }
 
 /// What opening a store has found.
@@ -131,7 +137,7 @@ impl Parts {
     ) -> Result<Parts, Error> {
         let began = Instant::now();
         let (loader, recovered) = opened.load(&*fs, builder, threads)?;
-        let Opened { snapshot, log: options, .. } = opened;
+        let Opened { mut snapshot, log: options, begins_log } = opened;
         let dir = options.dir.clone();
         let recover_failed = |error| Error::io("recover", &dir, error);
         failpoint::hit("recover.before_tail_truncate").map_err(recover_failed)?;
@@ -153,6 +159,9 @@ impl Parts {
             took: Duration::ZERO,
         };
         let log = Log::start(fs, options, recovered)?;
+        if begins_log {
+            adopt(&mut *snapshot)?;
+        }
         let engine_log: Arc<dyn CommitLog> = Arc::<Log>::clone(&log);
         let database = loader.open(through, Some(engine_log));
         let checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);
@@ -160,6 +169,19 @@ impl Parts {
         recovery.keys = database.stats().keys;
         recovery.took = began.elapsed();
         Ok(Parts { database, log, checkpointer, recovery })
+    }
+}
+
+/// Takes the mark of a backup away, now that there is a log: from here on, a snapshot without one
+/// lacks something.
+fn adopt(snapshot: &mut dyn Snapshot) -> Result<(), Error> {
+    match snapshot.adopt() {
+        // Better to serve readers than not to start; the first fold takes it away too.
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "the snapshot stays marked as a backup until it is folded into");
+            Ok(())
+        }
+        adopted => adopted,
     }
 }
 
@@ -241,7 +263,9 @@ impl Store {
         let checkpoint = checkpoint.map_err(no_thread)?;
         let writer = Mutex::new(Some(writer));
         let log_bytes_max = options.log_bytes_max;
-        Ok(Store { database, log, writer, checkpoint, recovery, log_bytes_max, _dir: dir })
+        let is_hurried = Arc::new(AtomicBool::new(false));
+        let dir = Arc::new(dir);
+        Ok(Store { database, log, writer, checkpoint, recovery, log_bytes_max, is_hurried, dir })
     }
 
     /// The engine.
@@ -271,34 +295,6 @@ impl Store {
             log_bytes_max: self.log_bytes_max,
             checkpoint: self.checkpoint.stats(),
         }
-    }
-
-    /// Writes what is left, and folds it as long as there is time, so that the next start has
-    /// little to replay. Whatever is not folded is in the log. Nothing is to be committed after.
-    /// The directory is let go when this is dropped.
-    ///
-    /// # Errors
-    ///
-    /// If the log has failed, what was committed last may be lost; any other failure loses nothing.
-    pub fn close(&self, time: Duration) -> Result<(), Error> {
-        let until = Instant::now() + time;
-        let checkpointer = self.checkpoint.stop();
-        if let Some(writer) = self.writer.lock().take() {
-            writer.stop();
-        }
-        if let Some(fault) = self.log.failure() {
-            return Err(Error::Engine(kv_core::Error::Io(fault)));
-        }
-        let Some(mut checkpointer) = checkpointer else { return Ok(()) };
-        while Instant::now() < until {
-            let folded = checkpointer.step()?;
-            if !folded.is_more {
-                // Nothing is left to be replayed: the next start begins with an empty segment.
-                self.log.rotate_if_folded(folded.through.revision)?;
-                return self.log.cut(folded.through.revision);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -361,14 +357,19 @@ impl Files<'_> {
         self.dir.path().join(format!("{}.new", self.options.snapshot.file_name()))
     }
 
-    /// Removes what a start that was cut short has left of a new database.
+    /// Removes what a start that was cut short has left of a new database. The log is part of it
+    /// only if there is no snapshot at all, of whatever kind, that it could go on from.
     fn remove_unfinished(&self) -> Result<(), Error> {
         let unfinished = self.unfinished();
-        let is_there = |path: &Path| self.fs.open(path, Access::Read).is_ok();
-        if !is_there(&unfinished) {
+        if !self.is_there(&unfinished)? {
             return Ok(());
         }
-        if !is_there(&self.dir.snapshot(self.options.snapshot)) {
+        let kind = self.dir.snapshot_kind()?;
+        if kind.is_some_and(|kind| kind != self.options.snapshot) {
+            // The database of the other kind is refused as it is.
+            return Ok(());
+        }
+        if kind.is_none() {
             let log_dir = self.dir.log_dir();
             let segments = self.fs.list(&log_dir);
             for name in segments.map_err(|error| Error::io("list", &log_dir, error))? {
@@ -378,6 +379,15 @@ impl Files<'_> {
         }
         self.remove(&unfinished)?;
         self.sync(self.dir.path())
+    }
+
+    /// Whether there is a file. One that cannot be opened is there, or may be.
+    fn is_there(&self, path: &Path) -> Result<bool, Error> {
+        match self.fs.open(path, Access::Read) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("open", path, error)),
+        }
     }
 
     /// Creates a snapshot, lets `fill` fold into it what it is to begin with, and an empty log that
@@ -407,6 +417,10 @@ impl Files<'_> {
         let log = self.log_options(database, cipher);
         Log::start(Arc::clone(&self.fs), log, Recovered::empty(through))?;
         let named = self.dir.snapshot(self.options.snapshot);
+        if self.options.snapshot == SnapshotKind::Sqlite && !self.is_there(&named)? {
+            // Else SQLite would take the write-ahead log of an earlier database for that of this.
+            sqlite::remove_beside(&named)?;
+        }
         let renamed = self.fs.rename(&unfinished, &named);
         renamed.map_err(|error| Error::io("rename", &unfinished, error))?;
         self.sync(self.dir.path())
@@ -452,7 +466,7 @@ impl Files<'_> {
     /// Whether there is no database, or one that was never finished.
     pub(crate) fn holds_nothing(&self) -> Result<bool, Error> {
         let is_there = self.dir.snapshot_kind()?.is_some();
-        let is_unfinished = !is_there && self.fs.open(&self.unfinished(), Access::Read).is_ok();
+        let is_unfinished = !is_there && self.is_there(&self.unfinished())?;
         Ok(is_unfinished || self.dir.contents(self.options.snapshot)? == Contents::Nothing)
     }
 

@@ -66,13 +66,32 @@ enum Brought {
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waited {
-    Granted,
+enum Waited<T> {
+    /// What was waited for has come.
+    Over(T),
+    /// The client has closed its side.
     Gone,
+    /// The deadline has come.
+    TimeUp,
+    /// The server is stopping.
+    Draining,
+}
+
+/// What happens while something is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event<T> {
+    Waited(Waited<T>),
     /// As much has been sent ahead as is read.
     Full,
     /// Replies that were held can be sent.
     Settled,
+}
+
+/// Whether a wait ends when the server is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MindsDrain {
+    Yes,
+    No,
 }
 
 struct Connection {
@@ -220,11 +239,20 @@ impl Connection {
         }
     }
 
-    /// Has something done that blocks, and answers it.
+    /// Has something done that blocks, and answers it. It is done to its end even if the client
+    /// leaves; but then the locks of its transactions are free at once.
     async fn run_job(&mut self, job: Job) -> Result<(), End> {
         self.settle_and_flush().await?;
         let server = Arc::clone(&self.server);
-        let done = tokio::task::spawn_blocking(move || server.run_job(job)).await;
+        let mut job = tokio::task::spawn_blocking(move || server.run_job(job));
+        let done = match self.wait_watchfully(&mut job, None, MindsDrain::No).await? {
+            Waited::Over(done) => done,
+            Waited::Gone | Waited::TimeUp | Waited::Draining => {
+                self.client.session().rollback_all();
+                // It may have closed one half only, and still read the answer.
+                job.await
+            }
+        };
         let done =
             done.unwrap_or_else(|panic| Err(refusal(&kv_core::Error::Internal(panic.to_string()))));
         self.client.answer_job(done, self.outbox.buffer());
@@ -276,25 +304,44 @@ impl Connection {
         Ok(Err(refusal(&failed)))
     }
 
-    /// Waits until the log has room, and meanwhile sends what becomes durable.
+    /// Waits until the log has room. Whoever leaves, or stops the server, is not kept waiting by a
+    /// disk: the commit is not done then.
     async fn wait_for_room(&mut self, mut room: Reached) -> Result<Result<(), Stuck>, End> {
-        loop {
-            let (outbox, database) = (&mut self.outbox, self.server.database());
-            let event = std::future::poll_fn(|context| match Pin::new(&mut room).poll(context) {
-                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => outbox.poll_settled(database, context).map(|_| None),
-            });
-            match event.await {
-                Some(outcome) => return Ok(outcome),
-                None => self.flush_settled().await?,
+        match self.wait_watchfully(&mut room, None, MindsDrain::Yes).await? {
+            Waited::Over(outcome) => Ok(outcome),
+            Waited::Draining => {
+                self.client.session().abort_all(AbortReason::Shutdown);
+                let text = "the server is stopping, and the command waited for room in the log; \
+                            nothing was done, and open transactions were rolled back; connect \
+                            again later";
+                self.say(ErrorCode::Shutdown, text);
+                Err(End::Draining)
             }
+            Waited::Gone | Waited::TimeUp => Err(self.give_up_waiting("room in the log")),
         }
     }
 
-    /// Waits until the lock is granted or its time is up, and meanwhile notices a client that
-    /// leaves: what it waited for is not done then.
+    /// Waits until the lock is granted or its time is up. If the client leaves, what it waited for
+    /// is not done.
     async fn wait_for_lock(&mut self, mut wait: LockWait) -> Result<(), End> {
         let deadline = wait.deadline().map(Instant::from_std);
+        match self.wait_watchfully(&mut wait, deadline, MindsDrain::No).await? {
+            Waited::Over(_) | Waited::Draining => Ok(()),
+            Waited::TimeUp => {
+                self.client.session().expire();
+                Ok(())
+            }
+            Waited::Gone => Err(self.give_up_waiting("a lock")),
+        }
+    }
+
+    /// Waits, and meanwhile sends what becomes durable and notices a client that leaves.
+    async fn wait_watchfully<W: Future + Unpin>(
+        &mut self,
+        wait: &mut W,
+        deadline: Option<Instant>,
+        minds_drain: MindsDrain,
+    ) -> Result<Waited<W::Output>, End> {
         loop {
             let look_again = Instant::now() + limits::LEAVING_LOOKED_FOR_EVERY;
             let is_full = self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING;
@@ -303,35 +350,40 @@ impl Connection {
                 None if is_full => Some(look_again),
                 deadline => deadline,
             };
-            let event = self.granted_or_gone(&mut wait);
+            let event = self.over_or_gone(wait, minds_drain);
             let event = match wake_at {
                 None => Ok(event.await),
                 Some(wake_at) => timeout_at(wake_at, event).await,
             };
             match event {
-                Ok(Waited::Granted) => return Ok(()),
-                Ok(Waited::Gone) => return Err(self.give_up_waiting()),
-                Ok(Waited::Full) => {}
-                Ok(Waited::Settled) => self.flush_settled().await?,
+                Ok(Event::Waited(waited)) => return Ok(waited),
+                Ok(Event::Full) => {}
+                Ok(Event::Settled) => self.flush_settled().await?,
                 Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    self.client.session().expire();
-                    return Ok(());
+                    return Ok(Waited::TimeUp);
                 }
                 // It has sent so much ahead that its leaving cannot be read: ask the socket.
-                Err(_) if self.stream.has_left().await => return Err(self.give_up_waiting()),
+                Err(_) if self.stream.has_left().await => return Ok(Waited::Gone),
                 Err(_) => {}
             }
         }
     }
 
-    async fn granted_or_gone(&mut self, wait: &mut LockWait) -> Waited {
+    async fn over_or_gone<W: Future + Unpin>(
+        &mut self,
+        wait: &mut W,
+        minds_drain: MindsDrain,
+    ) -> Event<W::Output> {
         let was_full = self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING;
         std::future::poll_fn(|context| {
-            if Pin::new(&mut *wait).poll(context).is_ready() {
-                return Poll::Ready(Waited::Granted);
+            if let Poll::Ready(outcome) = Pin::new(&mut *wait).poll(context) {
+                return Poll::Ready(Event::Waited(Waited::Over(outcome)));
             }
             if self.outbox.poll_settled(self.server.database(), context).is_ready() {
-                return Poll::Ready(Waited::Settled);
+                return Poll::Ready(Event::Settled);
+            }
+            if minds_drain == MindsDrain::Yes && self.drained.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::Waited(Waited::Draining));
             }
             if was_full {
                 return Poll::Pending;
@@ -340,11 +392,11 @@ impl Connection {
             loop {
                 match poll_read(&mut self.stream, context, &mut scratch, &mut self.input) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(false) => return Poll::Ready(Waited::Gone),
+                    Poll::Ready(false) => return Poll::Ready(Event::Waited(Waited::Gone)),
                     Poll::Ready(true) => {}
                 }
                 if self.input.len() - self.run >= limits::INPUT_BYTES_WHILE_WAITING {
-                    return Poll::Ready(Waited::Full);
+                    return Poll::Ready(Event::Full);
                 }
             }
         })
@@ -353,10 +405,12 @@ impl Connection {
 
     /// The client closed its side while its command waited. If it only closed one half, it can
     /// still read why nothing was done.
-    fn give_up_waiting(&mut self) -> End {
+    fn give_up_waiting(&mut self, waited_for: &str) -> End {
         self.client.session().rollback_all();
-        let text = "the connection was closed while the command waited for a lock; nothing was \
-                    done, and open transactions were rolled back";
+        let text = format!(
+            "the connection was closed while the command waited for {waited_for}; nothing was \
+             done, and open transactions were rolled back"
+        );
         self.say(ErrorCode::Aborted, text);
         End::Quit
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use kv_core::limits as engine;
+use kv_persist::snapshot::sqlite::HISTORY_CONNECTIONS_MAX;
 use kv_protocol::limits as wire;
 
 const KIB: u64 = wire::KIB as u64;
@@ -87,8 +88,12 @@ pub const CONNECTIONS_DEFAULT: usize = 10_000;
 /// Connections that may be configured; the operating system's limit usually comes first.
 pub const CONNECTIONS_CEILING: usize = 1_000_000;
 /// File descriptors kept back from connections: standard streams, the runtime's own, listeners,
-/// and the refused clients that are being told why.
-pub const DESCRIPTORS_RESERVED: usize = 32;
+/// the refused clients that are being told why, and the files of the data directory.
+pub const DESCRIPTORS_RESERVED: usize = 56;
+/// File descriptors of the data directory: two for each connection that looks up older versions;
+/// the snapshot's three; two of the lock; two segments while one follows another, and one that is
+/// being folded; a directory that is being synced; three of a backup that is being written.
+const DATA_DESCRIPTORS: usize = 2 * HISTORY_CONNECTIONS_MAX + 3 + 2 + 3 + 1 + 3;
 /// Refused connections that are held open for a moment, so that their client can read the reason.
 pub const REFUSALS_MAX: usize = 8;
 /// How long a refused connection is held open at most.
@@ -172,8 +177,10 @@ const _: () = assert!(WRITE_SET_BYTES_DEFAULT == engine::WRITE_SET_BYTES_MAX as 
 const _: () = assert!(LOCKS_DEFAULT == engine::LOCKS_PER_TRANSACTION_MAX);
 const _: () = assert!(SESSION_TRANSACTIONS_DEFAULT == engine::TRANSACTIONS_PER_SESSION_MAX);
 const _: () = assert!(TRANSACTIONS_DEFAULT == engine::TRANSACTIONS_MAX);
-// Three standard streams, six of the runtime and its signals, each listener, each refused client.
-const _: () = assert!(3 + 6 + LISTENERS_MAX + REFUSALS_MAX <= DESCRIPTORS_RESERVED);
+// Three standard streams, six of the runtime and its signals, each listener, each refused client,
+// the data directory.
+const _: () =
+    assert!(3 + 6 + LISTENERS_MAX + REFUSALS_MAX + DATA_DESCRIPTORS <= DESCRIPTORS_RESERVED);
 const _: () = assert!(
     TCP_USER_TIMEOUT.as_secs()
         == KEEPALIVE_IDLE.as_secs() + (KEEPALIVE_RETRIES as u64 - 1) * KEEPALIVE_INTERVAL.as_secs()

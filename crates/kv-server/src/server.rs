@@ -9,6 +9,7 @@ use kv_core::{Database, Stuck, Watermark};
 use kv_persist::Store;
 use kv_protocol::word::Words;
 use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Storage};
@@ -194,8 +195,9 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
     // Before the files are touched: one of the signals tells that a file may not grow.
     let signals = runtime.block_on(async { Signals::catch() }).map_err(Fault::System)?;
     let server = Server::open(config)?;
+    let shutdown = Shutdown::new();
+    let cut = shutdown.cut_token().clone();
     let (drained, began) = runtime.block_on(async {
-        let shutdown = Shutdown::new();
         tokio::spawn(run_signals(signals, shutdown.clone()));
         if let Some(store) = server.store() {
             tokio::spawn(stop_when_failed(store.log().synced(), shutdown.clone()));
@@ -210,7 +212,7 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
         };
         Ok(tokio::join!(Arc::clone(&server).serve(listeners, shutdown), began))
     })?;
-    runtime.shutdown_background();
+    let mut drained = drained;
     if let Some(store) = server.store() {
         // Whoever stops it twice does not want to wait for what the next start can do.
         let left = match drained {
@@ -219,9 +221,22 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
                 drain_timeout.saturating_sub(began.elapsed())
             }
         };
+        runtime.spawn(hurry_when_cut(Arc::clone(&server), cut.clone()));
         store.close(left).map_err(Fault::Data)?;
+        if drained == Drained::Completely && cut.is_cancelled() {
+            drained = Drained::CutOff(0);
+        }
     }
+    runtime.shutdown_background();
     Ok(drained.exit_code())
+}
+
+/// Has the files closed at once when a second signal comes while they are being closed.
+async fn hurry_when_cut(server: Arc<Server>, cut: CancellationToken) {
+    cut.cancelled().await;
+    if let Some(store) = server.store() {
+        store.hurry();
+    }
 }
 
 /// Has the server stop when its log has failed: nothing can be committed any more, and what was

@@ -172,7 +172,8 @@ impl Scan {
     ///
     /// # Errors
     ///
-    /// [`Error::Pruned`](crate::Error::Pruned) if the version that a view of the past would show is no longer kept.
+    /// [`Error::Pruned`](crate::Error::Pruned) if the version that a view of the past would show is
+    /// no longer kept.
     pub fn next_row(&mut self) -> Step<Option<Row>> {
         let row = match self.held_back.take() {
             Some(row) => self.looked_up_again(row)?,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,10 +11,11 @@ use kv_core::Revision;
 use parking_lot::Mutex;
 
 use super::{Checkpointer, Folded};
+use crate::deadline::{Deadline, Joined};
 use crate::error::Error;
 use crate::guard::AbortOnPanic;
 use crate::log::Log;
-use crate::snapshot::SnapshotStats;
+use crate::snapshot::{Backup, SnapshotStats};
 use crate::stored::Through;
 
 /// How often it looks whether the log has grown.
@@ -53,7 +55,7 @@ pub struct CheckpointStats {
 enum Job {
     /// Fold all that is durable by now.
     Fold(Sender<Result<Through, Error>>),
-    /// Fold, then copy.
+    /// Copy, in this thread.
     Backup(PathBuf, Sender<Result<Through, Error>>),
 }
 
@@ -64,6 +66,10 @@ pub struct CheckpointThread {
     jobs: Mutex<Option<Sender<Job>>>,
     stats: Arc<Mutex<CheckpointStats>>,
     thread: Mutex<Option<JoinHandle<Checkpointer>>>,
+    /// Looked at between pieces.
+    is_stopping: Arc<AtomicBool>,
+    /// What copies the snapshot while folds go on, if it can be.
+    backup: Option<Box<dyn Backup>>,
 }
 
 impl CheckpointThread {
@@ -82,7 +88,10 @@ impl CheckpointThread {
             snapshot: checkpointer.stats(),
             ..CheckpointStats::default()
         }));
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let backup = checkpointer.backup_source();
         let worker = Worker {
+            is_stopping: Arc::clone(&is_stopping),
             log: Arc::clone(&checkpointer.log),
             checkpointer,
             schedule,
@@ -95,7 +104,7 @@ impl CheckpointThread {
         let thread = std::thread::Builder::new().name("kv-checkpoint".into());
         let thread = thread.spawn(move || worker.run())?;
         let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
-        Ok(CheckpointThread { jobs, stats, thread })
+        Ok(CheckpointThread { jobs, stats, thread, is_stopping, backup })
     }
 
     /// Folds all that is durable by now. Blocks until that is done.
@@ -107,20 +116,24 @@ impl CheckpointThread {
         self.order(Job::Fold)
     }
 
-    /// Folds, then writes a copy to a new file. Blocks until that is done.
+    /// Folds, then writes a copy to a new file. Blocks until that is done. Folds go on meanwhile,
+    /// unless the snapshot is one that must not change while it is copied.
     ///
     /// # Errors
     ///
     /// What kept it from being done; then there is no such file.
     pub fn backup(&self, to: PathBuf) -> Result<Through, Error> {
-        self.order(|answer| Job::Backup(to, answer))
+        self.checkpoint()?;
+        match &self.backup {
+            Some(backup) => backup.backup(&to),
+            None => self.order(|answer| Job::Backup(to, answer)),
+        }
     }
 
     fn order(
         &self,
         job: impl FnOnce(Sender<Result<Through, Error>>) -> Job,
     ) -> Result<Through, Error> {
-        let gone = || Error::Engine(kv_core::Error::Internal("the checkpoint has ended".into()));
         let (answer, answered) = channel();
         let sent = self.jobs.lock().as_ref().map(|jobs| jobs.send(job(answer)));
         sent.ok_or_else(gone)?.map_err(|_| gone())?;
@@ -132,11 +145,29 @@ impl CheckpointThread {
         *self.stats.lock()
     }
 
+    /// Tells it to end after the piece that it is at. What is asked of it now is refused.
+    pub(crate) fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        *self.jobs.lock() = None;
+    }
+
     /// Ends it after the piece that it is at, and gives back what it drove; none if it was stopped
     /// before, or panicked.
     pub fn stop(&self) -> Option<Checkpointer> {
-        *self.jobs.lock() = None;
+        self.begin_stop();
         self.thread.lock().take()?.join().ok()
+    }
+
+    /// As [`CheckpointThread::stop`], but waits no longer than until the deadline, and at least for
+    /// `least`. If it has not ended by then, it goes on alone. None if it was stopped before.
+    pub(crate) fn stop_until(
+        &self,
+        deadline: &Deadline,
+        least: Duration,
+    ) -> Option<Joined<Checkpointer>> {
+        self.begin_stop();
+        let thread = self.thread.lock().take()?;
+        Some(deadline.join(thread, least))
     }
 }
 
@@ -146,7 +177,13 @@ impl Drop for CheckpointThread {
     }
 }
 
+/// The answer of a thread that ends.
+fn gone() -> Error {
+    Error::Engine(kv_core::Error::Internal("the checkpoint has ended".into()))
+}
+
 struct Worker {
+    is_stopping: Arc<AtomicBool>,
     log: Arc<Log>,
     checkpointer: Checkpointer,
     schedule: Schedule,
@@ -173,8 +210,10 @@ impl Worker {
                     let _ = answer.send(self.fold_all());
                 }
                 Ok(Job::Backup(to, answer)) => {
-                    let folded = self.fold_all();
-                    let copied = folded.and_then(|_| self.checkpointer.backup(&to));
+                    let copied = match self.is_stopping() {
+                        true => Err(gone()),
+                        false => self.checkpointer.backup(&to),
+                    };
                     let _ = answer.send(copied.map(|()| self.checkpointer.through()));
                 }
                 Err(RecvTimeoutError::Timeout) if self.is_time() => self.fold_unasked(),
@@ -182,6 +221,10 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return self.checkpointer,
             }
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
     }
 
     fn is_time(&self) -> bool {
@@ -198,15 +241,21 @@ impl Worker {
         let started = Instant::now();
         match self.fold_all() {
             Ok(_) => self.stats.lock().last_run = started.elapsed(),
+            Err(_) if self.is_stopping() => {}
             Err(error) => tracing::warn!(%error, "the checkpoint failed, and is tried again"),
         }
     }
 
-    /// Folds piece by piece until nothing is left of what was durable when it began.
+    /// Folds piece by piece until nothing is left of what was acknowledged when it began.
     fn fold_all(&mut self) -> Result<Through, Error> {
-        self.log.sync()?;
+        // Nothing is synced here that is durable already: this thread is in no hurry, and the log's
+        // writer would wait for it.
+        self.log.sync_acknowledged()?;
         let goal = self.log.synced().get();
         loop {
+            if self.is_stopping() {
+                return Err(gone());
+            }
             match self.checkpointer.step() {
                 Ok(folded) => {
                     self.note_fold(folded);
@@ -216,7 +265,7 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    self.note_failure();
+                    self.note_failure(&error);
                     return Err(error);
                 }
             }
@@ -224,6 +273,7 @@ impl Worker {
     }
 
     fn note_fold(&mut self, folded: Folded) {
+        self.log.set_fold_failing(None);
         self.retry_at = None;
         let mut stats = self.stats.lock();
         stats.failures = 0;
@@ -233,7 +283,8 @@ impl Worker {
         stats.snapshot = self.checkpointer.stats();
     }
 
-    fn note_failure(&mut self) {
+    fn note_failure(&mut self, error: &Error) {
+        self.log.set_fold_failing(Some(error));
         let mut stats = self.stats.lock();
         let doublings = stats.failures.min(RETRY_MAX.as_secs().ilog2());
         stats.failures += 1;

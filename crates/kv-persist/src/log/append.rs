@@ -18,7 +18,7 @@ use super::pending::{Batch, Pending};
 use super::reader::LogReader;
 use super::record::{PROTECTION_BYTES_MAX, RECORD_HEADER_BYTES};
 use super::segment::{self, SEGMENT_HEADER_BYTES};
-use super::space::{Refused, Space};
+use super::space::{FoldFailure, Refused, Space};
 use super::thread::Signal;
 use super::writer::{Failure, NewSegment, Writer};
 use crate::codec;
@@ -141,6 +141,20 @@ impl Log {
         self.space.unfree(bytes);
     }
 
+    /// Tells it why the last fold failed, or that folding works. As long as it fails, commits that
+    /// would have to wait for a fold are refused instead: nobody knows how long it would take.
+    pub fn set_fold_failing(&self, failure: Option<&Error>) {
+        self.space.set_fold_failure(failure.map(|error| {
+            if error.is_full() {
+                return FoldFailure::DiskFull;
+            }
+            FoldFailure::Other(format!(
+                "the log holds as much as --max-log lets it, and cannot be folded: {error}; the \
+                 fold is tried again by itself"
+            ))
+        }));
+    }
+
     /// A reader that begins with the commit after `after`.
     pub fn reader(self: &Arc<Self>, after: Revision) -> LogReader {
         LogReader::new(Arc::clone(self), after)
@@ -195,6 +209,19 @@ impl Log {
             self.write_next(writer)?;
             self.sync_written(writer)
         })
+    }
+
+    /// Makes durable what was acknowledged before, if that was not promised anyway. Whoever
+    /// calls it syncs while others wait for the writer's latch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::write_pending`].
+    pub fn sync_acknowledged(&self) -> Result<(), Error> {
+        match self.options.durability {
+            Durability::Fsync => Ok(()),
+            Durability::Interval | Durability::None => self.sync(),
+        }
     }
 
     /// Makes everything durable, and notes in the log that it is, so that the next start need not
@@ -449,6 +476,7 @@ impl CommitLog for Log {
                 Err(Pause::Room(room))
             }
             Err(Refused::DiskFull) => Err(kv_core::Error::DiskFull.into()),
+            Err(Refused::Unfolded(why)) => Err(kv_core::Error::Io(why).into()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! in the active segment. And the *log*: once it holds as much as it may, commits wait until the
 //! checkpoint has folded some of it, so that writers are slowed to the fold's rate. The log may
 //! pass its bound by the last commit that was let in, so that one larger than the bound can pass.
+//! While the fold fails nobody waits for it: at the bound, commits are refused.
 //!
 //! Whoever must wait draws a ticket: the sum of all bytes that have been waited for. The watermark
 //! rises by as much as there is room, so that about as many are woken as can go on, in the order in
@@ -39,8 +40,19 @@ struct State {
     is_disk_full: bool,
     /// Whether the disk refused a write in spite of what was allocated.
     is_write_refused: bool,
+    /// Why the last fold failed, if it did.
+    fold_failure: Option<FoldFailure>,
     /// The last ticket.
     ticket: u64,
+}
+
+/// Why the log cannot be folded.
+#[derive(Debug, Clone)]
+pub(super) enum FoldFailure {
+    /// The disk is full.
+    DiskFull,
+    /// Something else, told in words.
+    Other(String),
 }
 
 /// Why nothing was set aside.
@@ -52,6 +64,8 @@ pub(super) enum Refused {
     Unallocated(Reached),
     /// Because the disk is full.
     DiskFull,
+    /// Because the checkpoint has to fold first, and cannot.
+    Unfolded(String),
 }
 
 impl Space {
@@ -67,7 +81,11 @@ impl Space {
             return Err(Refused::DiskFull);
         }
         if state.held >= self.held_bytes_max {
-            return Err(Refused::Bound(self.wait(&mut state, bytes)));
+            return Err(match &state.fold_failure {
+                None => Refused::Bound(self.wait(&mut state, bytes)),
+                Some(FoldFailure::DiskFull) => Refused::DiskFull,
+                Some(FoldFailure::Other(why)) => Refused::Unfolded(why.clone()),
+            });
         }
         if bytes > state.unclaimed() {
             if state.is_disk_full {
@@ -115,6 +133,15 @@ impl Space {
     /// Takes back what was said to be folded.
     pub(super) fn unfree(&self, bytes: u64) {
         self.state.lock().held += bytes;
+    }
+
+    /// Whether folding works, or why it fails. Whoever waits for a fold that fails is told so.
+    pub(super) fn set_fold_failure(&self, failure: Option<FoldFailure>) {
+        let mut state = self.state.lock();
+        state.fold_failure = failure;
+        if state.fold_failure.is_some() && state.held >= self.held_bytes_max {
+            self.room.advance(state.ticket);
+        }
     }
 
     /// How much more is to be allocated now: what is wanted at least, and a step beyond it.
@@ -295,6 +322,30 @@ mod tests {
         assert!(is_over(&mut wait));
         space.unfree(1);
         assert!(matches!(space.claim(1), Err(Refused::Bound(_))));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_fold_that_fails() {
+        let space = space(1000, 100);
+        space.claim(100).expect("room");
+        let mut wait = wait_of(space.claim(1));
+        space.set_fold_failure(Some(FoldFailure::Other("broken".into())));
+        assert!(is_over(&mut wait));
+        assert!(matches!(space.claim(1), Err(Refused::Unfolded(why)) if why == "broken"));
+        space.set_fold_failure(Some(FoldFailure::DiskFull));
+        assert!(matches!(space.claim(1), Err(Refused::DiskFull)));
+        space.set_fold_failure(None);
+        let mut wait = wait_of(space.claim(1));
+        assert!(!is_over(&mut wait));
+        space.free(1);
+        assert!(is_over(&mut wait) && space.claim(1).is_ok());
+    }
+
+    #[test]
+    fn below_the_bound_a_fold_that_fails_is_in_nobodys_way() {
+        let space = space(1000, 100);
+        space.set_fold_failure(Some(FoldFailure::DiskFull));
+        assert!(space.claim(99).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::options::{
     COMPANY_COMMITS_MIN, COMPANY_LOOK_EVERY, COMPANY_WAIT_MAX, Durability, FULL_RETRY, LINGER,
     SYNC_INTERVAL,
 };
+use crate::deadline::{Deadline, Joined};
 
 /// Wakes the writer. It costs a look at one flag unless the writer sleeps.
 #[derive(Debug, Default)]
@@ -174,6 +175,14 @@ impl WriterThread {
     /// Stops it, and waits until the rest is written and durable. [`Log::failure`] tells whether
     /// that went well.
     pub fn stop(self) {}
+
+    /// Stops it, and waits no longer than until the deadline, but at least for `least`. False if it
+    /// has not ended by then, as when a sync takes its time: then it goes on alone.
+    pub(crate) fn stop_until(mut self, deadline: &Deadline, least: Duration) -> bool {
+        self.log.signal.stop();
+        let joined = self.thread.take().map(|thread| deadline.join(thread, least));
+        !matches!(joined, Some(Joined::Runs))
+    }
 }
 
 impl Drop for WriterThread {

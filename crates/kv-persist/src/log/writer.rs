@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use kv_core::Stamp;
 
@@ -16,10 +17,16 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::fs::{File, FileSystem};
 
+/// How long the writer waits for a descriptor that it cannot do without.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long it waits between two attempts.
+const DESCRIPTOR_WAIT: Duration = Duration::from_millis(5);
+
 /// Why a step of the writer failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The disk is full. Nothing was lost, and it may be tried again.
+    /// The disk is full, or there is no descriptor or memory to make a file with. Nothing was lost,
+    /// and it may be tried again.
     Full(Error),
     /// The log is to be given up.
     Fatal(Error),
@@ -34,6 +41,16 @@ impl Failure {
         }
     }
 
+    /// What the system answered to making a file, of which nothing depends yet.
+    fn of_create(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+        move |error| {
+            let is_short =
+                is_short_of_descriptors(&error) || error.kind() == io::ErrorKind::OutOfMemory;
+            let failure = Failure::of("create", path)(error);
+            if is_short { Failure::Full(failure.into_error()) } else { failure }
+        }
+    }
+
     /// What the system answered to a sync: never tried again, whatever it was.
     pub(super) fn of_sync(path: &Path) -> impl FnOnce(io::Error) -> Failure {
         move |error| Failure::Fatal(Error::io("sync", path, error))
@@ -42,6 +59,26 @@ impl Failure {
     pub(super) fn into_error(self) -> Error {
         match self {
             Failure::Full(error) | Failure::Fatal(error) => error,
+        }
+    }
+}
+
+/// Whether a file could not be opened because too many are.
+fn is_short_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Syncs a directory. Short of descriptors it could not be opened, so that nothing was synced and
+/// nothing failed: then it is tried for a while, since a name that is given cannot be taken back.
+fn sync_names(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+    let until = Instant::now() + DESCRIPTOR_WAIT_MAX;
+    loop {
+        match fs.sync_dir(dir) {
+            Err(error) if is_short_of_descriptors(&error) && Instant::now() < until => {
+                std::thread::sleep(DESCRIPTOR_WAIT);
+            }
+            synced => return synced,
         }
     }
 }
@@ -84,7 +121,7 @@ impl NewSegment<'_> {
         }
         let passed = |name| failpoint::hit(name).map_err(Failure::of("create", &path));
         passed("log.rotate.before_create")?;
-        let file = fs.create(&unfinished).map_err(Failure::of("create", &unfinished))?;
+        let file = fs.create(&unfinished).map_err(Failure::of_create(&unfinished))?;
         passed("log.rotate.after_create")?;
         let active = Active {
             header: self.header,
@@ -103,7 +140,7 @@ impl NewSegment<'_> {
         }
         let active = named?;
         if !self.options.skips_directory_sync() {
-            fs.sync_dir(dir).map_err(Failure::of_sync(dir))?;
+            sync_names(fs, dir).map_err(Failure::of_sync(dir))?;
         }
         passed("log.rotate.after_dirsync")?;
         Ok(active)

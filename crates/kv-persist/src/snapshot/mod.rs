@@ -90,6 +90,14 @@ pub trait Snapshot: fmt::Debug + Send {
     /// [`Error::is_full`] tells whether it may be tried again.
     fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error>;
 
+    /// Takes away the mark of a backup, if there is one: the snapshot has a log now. Does nothing
+    /// else to what it holds.
+    ///
+    /// # Errors
+    ///
+    /// Those of a fold.
+    fn adopt(&mut self) -> Result<(), Error>;
+
     /// What can wait until the log has been cut after a fold: puts the files in order. Does nothing
     /// to what the snapshot holds.
     ///
@@ -117,6 +125,11 @@ pub trait Snapshot: fmt::Debug + Send {
     /// If the file exists, or cannot be written; then there is none.
     fn backup(&self, to: &Path) -> Result<(), Error>;
 
+    /// What writes such copies from any thread while folds go on; none if that cannot be.
+    fn backup_source(&self) -> Option<Box<dyn Backup>> {
+        None
+    }
+
     /// Checks all of it without changing anything.
     ///
     /// # Errors
@@ -126,6 +139,17 @@ pub trait Snapshot: fmt::Debug + Send {
 
     /// Its size.
     fn stats(&self) -> SnapshotStats;
+}
+
+/// Copies a snapshot into which folds go on.
+pub trait Backup: fmt::Debug + Send + Sync {
+    /// Writes a copy of what has been folded by now to a new SQLite file, durably. Answers what the
+    /// copy has been folded through.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::backup`].
+    fn backup(&self, to: &Path) -> Result<Through, Error>;
 }
 
 /// Looks up versions that are no longer in memory. Called from many threads.

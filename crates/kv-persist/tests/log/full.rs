@@ -21,11 +21,26 @@ struct Faults {
     write_bytes_left: AtomicU64,
     sync: AtomicBool,
     create: AtomicBool,
+    /// So many files cannot be created, because too many are open.
+    unopened: AtomicU64,
+    /// So many times a directory cannot be opened to be synced.
+    not_synced: AtomicU64,
 }
 
 impl Faults {
     fn set(fault: &AtomicBool, is_on: bool) {
         fault.store(is_on, Ordering::SeqCst);
+    }
+}
+
+/// EMFILE of Linux: the process has as many descriptors as it may have.
+const TOO_MANY_OPEN_FILES: i32 = 24;
+
+fn short_if(left: &AtomicU64) -> io::Result<()> {
+    let one_less = |left: u64| left.checked_sub(1);
+    match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        Ok(_) => Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES)),
+        Err(_) => Ok(()),
     }
 }
 
@@ -42,6 +57,7 @@ fn full_if(fault: &AtomicBool) -> io::Result<()> {
 impl FileSystem for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         full_if(&self.0.create)?;
+        short_if(&self.0.unopened)?;
         Ok(Box::new(FaultyFile(Disk.create(path)?, Arc::clone(&self.0))))
     }
 
@@ -62,6 +78,7 @@ impl FileSystem for FaultyDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        short_if(&self.0.not_synced)?;
         Disk.sync_dir(dir)
     }
 }
@@ -258,6 +275,34 @@ fn without_space_for_a_new_segment_the_last_one_grows_on() {
     assert_eq!(read_back(&log, 0), last);
     drop(log);
     assert_eq!(place.last(), last);
+}
+
+#[test]
+fn without_a_descriptor_for_a_new_segment_the_last_one_grows_on() {
+    let (mut place, faults) = faulty();
+    place.options.segment_bytes = 1 << 10;
+    let log = place.open();
+    faults.unopened.store(u64::MAX, Ordering::SeqCst);
+    write_batches(&log, 40);
+    assert_eq!(place.segments().len(), 1);
+    assert!(!log.stats().is_failed);
+    faults.unopened.store(0, Ordering::SeqCst);
+    let last = write_batches(&log, 40);
+    assert!(place.segments().len() > 1);
+    drop(log);
+    assert_eq!(place.last(), last);
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_yet_is_synced_later() {
+    let (place, faults) = faulty();
+    let log = place.open();
+    let last = write_batches(&log, 2);
+    faults.not_synced.store(3, Ordering::SeqCst);
+    assert!(log.rotate_if_folded(Revision(last)).expect("it waits for a descriptor"));
+    assert_eq!(faults.not_synced.load(Ordering::SeqCst), 0);
+    assert!(!log.stats().is_failed);
+    assert_eq!(place.segments().len(), 2);
 }
 
 #[test]

@@ -197,6 +197,88 @@ fn a_start_that_was_cut_short_is_begun_anew() {
 }
 
 #[test]
+fn what_looks_unfinished_of_one_kind_costs_no_log_of_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = options(dir.path());
+    let json = StoreOptions { snapshot: SnapshotKind::Json, ..sqlite.clone() };
+    let store = open(&json);
+    store.database().put("k", "v").unwrap();
+    drop(store);
+    std::fs::write(sqlite.dir.join("kv.sqlite.new"), "").unwrap();
+    let segments = || {
+        let names = std::fs::read_dir(sqlite.dir.join("log")).unwrap();
+        let mut files: Vec<_> = names
+            .map(|name| name.unwrap().path())
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+        files.sort();
+        files
+    };
+    let before = segments();
+    let refused = Store::open(sqlite.clone(), &mut builder()).unwrap_err();
+    assert!(refused.is_refusal(), "{refused}");
+    assert_eq!(segments(), before);
+    assert_eq!(pairs(open(&json).database()), [("k".into(), "v".into())]);
+}
+
+#[test]
+fn a_name_that_cannot_be_looked_at_is_not_taken_for_one_that_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = open(&options);
+    store.database().put("k", "v").unwrap();
+    drop(store);
+    // A link to itself cannot be opened, by nobody.
+    let unfinished = options.dir.join("kv.sqlite.new");
+    std::os::unix::fs::symlink("kv.sqlite.new", &unfinished).unwrap();
+    let error = Store::open(options.clone(), &mut builder()).unwrap_err();
+    assert!(error.to_string().contains("kv.sqlite.new"), "{error}");
+    std::fs::remove_file(unfinished).unwrap();
+    assert_eq!(open(&options).recovery().keys, 1);
+}
+
+#[test]
+fn what_sqlite_left_beside_an_earlier_database_is_no_part_of_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = open(&options);
+    store.database().put("old", "v").unwrap();
+    store.checkpoint().checkpoint().unwrap();
+    // As a kill leaves it, except that somebody then removes the database without this.
+    let wal = std::fs::read(options.dir.join("kv.sqlite-wal")).unwrap();
+    drop(store);
+    std::fs::remove_dir_all(&options.dir).unwrap();
+    std::fs::create_dir(&options.dir).unwrap();
+    std::fs::write(options.dir.join("kv.sqlite-wal"), wal).unwrap();
+    let store = open(&options);
+    assert_eq!(pairs(store.database()), []);
+    store.database().put("new", "v").unwrap();
+    drop(store);
+    assert_eq!(pairs(open(&options).database()), [("new".into(), "v".into())]);
+}
+
+#[test]
+fn a_restored_backup_is_none_any_more_once_it_has_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = open(&options);
+    store.database().put("k", "v").unwrap();
+    store.checkpoint().checkpoint().unwrap();
+    let backup = dir.path().join("backup");
+    store.checkpoint().backup(backup.clone()).unwrap();
+    drop(store);
+    std::fs::remove_dir_all(&options.dir).unwrap();
+    std::fs::create_dir(&options.dir).unwrap();
+    std::fs::copy(backup, options.dir.join("kv.sqlite")).unwrap();
+    let store = open(&options);
+    store.database().put("k", "acknowledged").unwrap();
+    drop(store);
+    std::fs::remove_dir_all(options.dir.join("log")).unwrap();
+    let refused = Store::open(options, &mut builder()).unwrap_err();
+    assert!(refused.to_string().contains("the log that goes on from it is missing"), "{refused}");
+}
+
+#[test]
 fn clients_that_write_at_once_share_syncs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&options(dir.path()));

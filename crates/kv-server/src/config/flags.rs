@@ -117,7 +117,7 @@ pub(super) struct Network {
 
     /// Connections at most, on all addresses together
     ///
-    /// One too many is answered ERR LIMIT and closed. It needs a file descriptor each, and 32 more
+    /// One too many is answered ERR LIMIT and closed. It needs a file descriptor each, and 56 more
     /// for the server itself: raise `ulimit -n` first when more clients are expected. Without this
     /// setting, a low `ulimit -n` lowers the default, with a warning.
     #[arg(long, value_name = "N", value_parser = whole::<1, { limits::CONNECTIONS_CEILING }>)]

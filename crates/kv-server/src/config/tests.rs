@@ -380,19 +380,19 @@ fn the_bounds_of_relations_are_allowed() {
 fn connections_must_have_descriptors() {
     let low = Given { descriptors_max: Some(1024), ..NOTHING };
     let config = low.config();
-    assert_eq!(config.connections_max, 992);
-    assert!(config.warnings[0].contains("ulimit -n 10032"), "{:?}", config.warnings);
+    assert_eq!(config.connections_max, 968);
+    assert!(config.warnings[0].contains("ulimit -n 10056"), "{:?}", config.warnings);
 
-    let explicit = Given { flags: &["--max-connections", "993"], ..low };
+    let explicit = Given { flags: &["--max-connections", "969"], ..low };
     let refusal = explicit.refusal();
     assert!(refusal.contains("ulimit -n 1025"), "{refusal}");
-    assert!(refusal.contains("to at most 992"), "{refusal}");
-    let from_file = Given { file: Some("max-connections = 993"), ..low };
+    assert!(refusal.contains("to at most 968"), "{refusal}");
+    let from_file = Given { file: Some("max-connections = 969"), ..low };
     assert!(from_file.refusal().contains("ulimit -n 1025"));
 
-    let fits = Given { flags: &["--max-connections", "992"], ..low };
-    assert_eq!(fits.config().connections_max, 992);
-    assert!(Given { descriptors_max: Some(32), ..NOTHING }.refusal().contains("ulimit"));
+    let fits = Given { flags: &["--max-connections", "968"], ..low };
+    assert_eq!(fits.config().connections_max, 968);
+    assert!(Given { descriptors_max: Some(56), ..NOTHING }.refusal().contains("ulimit"));
     assert_eq!(Given { descriptors_max: None, ..NOTHING }.config().connections_max, 10_000);
 }
 

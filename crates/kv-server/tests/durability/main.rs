@@ -30,6 +30,8 @@ mod formats;
 
 mod signals;
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,9 @@
 //! Stopping on a signal, with data that has to be there afterwards.
 
+use std::time::{Duration, Instant};
+
+use kv_testkit::server::TestServer;
+
 use crate::Data;
 use crate::journal::Journal;
 use crate::writers::{Load, Traffic};
@@ -22,21 +26,31 @@ fn a_drain_under_load_keeps_all_that_was_acknowledged() {
     journal.check(&data.start());
 }
 
+/// There is much to fold, and folding it takes long. A second signal does not wait for that.
 #[test]
 fn a_second_signal_stops_at_once_and_loses_nothing() {
-    let data = Data::new();
+    let data = Data::with_flags(&["--checkpoint-interval", "1h"]);
     let mut journal = Journal::default();
-    let mut server = data.start();
+    let mut command = data.command();
+    command.env("KV_FAILPOINTS", "snap.mid=delay:8000");
+    let mut server = TestServer::start_command(command);
     let traffic = Traffic { commits_max: 100_000, ..Traffic::default() };
     let load = Load::start(&server, traffic, 0, 1);
     let mut open = server.connect();
     assert_eq!(open.ask("BEGIN"), "OK 1");
     assert_eq!(open.ask("PUT never 1"), "OK");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(300));
     server.signal("TERM");
-    server.signal("TERM");
+    server.wait_for_message("draining");
+    // Every connection ends by itself: what is left is the fold.
     load.join(&mut journal);
-    server.wait_for_exit();
+    server.wait_for_message("drained");
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    server.signal("TERM");
+    let code = server.wait_for_exit().code();
+    assert_eq!(code, Some(1), "{}", server.messages());
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     let server = data.start();
     journal.check(&server);
     assert_eq!(server.connect().ask("GET never"), "NIL");

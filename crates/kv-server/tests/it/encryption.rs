@@ -327,10 +327,12 @@ fn change(data: &Data, old: Option<&str>) -> Command {
 /// What must not outlive a change of the key, though no server needs it.
 fn leave_remains(data: &Data) {
     let remains = format!("{IN_KEYS} {IN_VALUES}");
-    for name in ["log/0000000000000001-160.torn", "kv.json-new", "kv.sqlite-new"] {
-        let belongs =
-            !name.starts_with("kv.") || data.path().join(&name[..name.len() - 4]).exists();
-        if belongs {
+    for (name, of) in [
+        ("log/0000000000000001-160.torn", "log"),
+        ("kv.json-new", "kv.json"),
+        (".kv.sqlite.unfinished", "kv.sqlite"),
+    ] {
+        if data.path().join(of).exists() {
             std::fs::write(data.path().join(name), &remains).unwrap();
         }
     }

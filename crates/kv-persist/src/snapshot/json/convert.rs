@@ -22,7 +22,9 @@ impl JsonSnapshot {
         if std::fs::exists(to).map_err(|error| Error::io("create", to, error))? {
             return Err(Error::io("create", to, io::ErrorKind::AlreadyExists.into()));
         }
-        let beside = with_suffix(to, "-converted");
+        // No backup has a name that begins with a dot.
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let beside = to.with_file_name(format!(".{name}.converted"));
         remove(&beside)?;
         let converted = self.convert_beside(&beside).and_then(|sqlite| sqlite.backup(to));
         let removed = remove(&beside);

@@ -76,8 +76,10 @@ impl JsonSnapshot {
     /// If the file exists, or cannot be written; then there is none.
     pub fn create(options: JsonOptions, database: DatabaseId) -> Result<JsonSnapshot, Error> {
         let JsonOptions { files, path, .. } = &options;
-        if files.open(path, Access::Read).is_ok() {
-            return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into()));
+        match files.open(path, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("create", path, error)),
+            Ok(_) => return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into())),
         }
         let head = Head { database, through: EMPTY, is_backup: false };
         let snapshot = JsonSnapshot { options, head };
@@ -261,6 +263,15 @@ impl Snapshot for JsonSnapshot {
         self.head = head;
         (fold.progress)(fold.keys.len());
         Ok(())
+    }
+
+    /// Backups are never of this kind; only somebody else could have marked it as one.
+    fn adopt(&mut self) -> Result<(), Error> {
+        if !self.head.is_backup {
+            return Ok(());
+        }
+        let through = self.head.through;
+        self.fold(&Fold { keys: Vec::new(), through, progress: &|_| {} })
     }
 
     /// Each fold writes the whole file, so the log may as well have grown as large.

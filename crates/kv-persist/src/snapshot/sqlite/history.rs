@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use kv_core::Version;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::open::{Access, connect};
@@ -17,8 +17,9 @@ use crate::error::Error;
 use crate::snapshot::{History, Older};
 use crate::stored::StoredBuf;
 
-/// Connections kept open for the next look.
-const IDLE_CONNECTIONS_MAX: usize = 8;
+/// Connections at once; whoever wants another one waits. Each takes two descriptors: the file, and
+/// its write-ahead log.
+pub const CONNECTIONS_MAX: usize = 8;
 
 /// The way to older versions.
 #[derive(Debug, Clone)]
@@ -27,41 +28,69 @@ pub(super) struct SqliteHistory {
     pub(super) pool: Arc<Pool>,
 }
 
-/// Connections that nobody uses at the moment.
+/// The connections, as many as there may be.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// None when the snapshot is closed.
-    idle: Mutex<Option<Vec<Connection>>>,
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Connections that nobody uses at the moment.
+    idle: Vec<Connection>,
+    /// How many are in use.
+    used: usize,
+    /// Whether the snapshot is closed, so that none is kept.
+    is_closed: bool,
+}
+
+/// Leave to use a connection.
+pub(super) struct Leave<'a> {
+    pool: &'a Pool,
+    access: Access,
+    /// One that is open: to be used now, and left here to be used again.
+    connection: Option<Connection>,
 }
 
 impl Pool {
     pub(super) fn new() -> Pool {
-        Pool { idle: Mutex::new(Some(Vec::new())) }
+        Pool { state: Mutex::default(), left: Condvar::new() }
     }
 
-    fn take(&self, source: &Source) -> Result<Connection, Error> {
-        let (idle, is_closed) = {
-            let mut pool = self.idle.lock();
-            (pool.as_mut().and_then(Vec::pop), pool.is_none())
-        };
-        match idle {
-            Some(connection) => Ok(connection),
-            None if is_closed => connect(&source.path, Access::Look),
-            None => connect(&source.path, source.access),
+    /// Leave to use a connection, as soon as fewer than [`CONNECTIONS_MAX`] are in use. The wait is
+    /// short: nobody waits for anything else while using one.
+    pub(super) fn enter(&self, source: &Source) -> Leave<'_> {
+        let mut state = self.state.lock();
+        while state.used == CONNECTIONS_MAX {
+            self.left.wait(&mut state);
         }
-    }
-
-    fn give_back(&self, connection: Connection) {
-        match self.idle.lock().as_mut() {
-            Some(idle) if idle.len() < IDLE_CONNECTIONS_MAX => idle.push(connection),
-            _ => {}
-        }
+        state.used += 1;
+        let access = if state.is_closed { Access::Look } else { source.access };
+        Leave { pool: self, access, connection: state.idle.pop() }
     }
 
     /// Closes the connections, so that the writer is the last one: it is SQLite's last one that
     /// removes the write-ahead log.
     pub(super) fn close(&self) {
-        self.idle.lock().take();
+        let idle = {
+            let mut state = self.state.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.idle)
+        };
+        drop(idle);
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.state.lock();
+        state.used -= 1;
+        if !state.is_closed {
+            state.idle.extend(self.connection.take());
+        }
+        drop(state);
+        self.pool.left.notify_one();
     }
 }
 
@@ -76,9 +105,14 @@ struct Link {
 
 impl History for SqliteHistory {
     fn older(&self, key: &[u8], older: Older) -> Result<Vec<StoredBuf>, Error> {
-        let connection = self.pool.take(&self.source)?;
+        let mut leave = self.pool.enter(&self.source);
+        let connection = match leave.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.source.path, leave.access)?,
+        };
         let found = self.look(&connection, key, older)?;
-        self.pool.give_back(connection);
+        // One with which a look failed is not used again.
+        leave.connection = Some(connection);
         Ok(found)
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! SQLite runs in WAL mode with `synchronous=FULL`: a commit is durable when it returns, and who
 //! reads never waits for a fold. A fold that fails is rolled back by SQLite. After a kill, SQLite
-//! finds the last whole commit in its write-ahead log. Its pages have no checksums, so rows do.
+//! finds the last whole commit in its write-ahead log. That need not have reached the disk, so what
+//! is found is synced before it is relied upon. Its pages have no checksums, so rows do.
 
 mod backup;
 mod collect;
@@ -42,7 +43,9 @@ use rusqlite::{Connection, ErrorCode};
 use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
-use crate::snapshot::{Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
+use crate::snapshot::{
+    Backup, Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified,
+};
 use crate::stored::{DatabaseId, Keep, Through};
 
 use history::{Pool, SqliteHistory};
@@ -50,6 +53,7 @@ use meta::Meta;
 use open::Access;
 use row::Form;
 
+pub use history::CONNECTIONS_MAX as HISTORY_CONNECTIONS_MAX;
 pub(crate) use index::NoTrace;
 pub use open::Identity;
 pub use salvage::{Finder, Salvaged};
@@ -121,6 +125,7 @@ impl SqliteSnapshot {
     pub fn open(options: SqliteOptions) -> Result<SqliteSnapshot, Error> {
         let path = options.path.clone();
         open::look(&path, |_, meta| check_key(&path, meta.key, options.cipher.as_deref()))?;
+        open::sync(&path)?;
         let writer = open::connect(&path, Access::Write)?;
         open::into_wal_mode(&writer, &path)?;
         let meta = Meta::read(&writer, &path)?;
@@ -175,6 +180,19 @@ impl Snapshot for SqliteSnapshot {
         self.fold_in(fold)
     }
 
+    fn adopt(&mut self) -> Result<(), Error> {
+        if !self.meta.is_backup {
+            return Ok(());
+        }
+        let failed = || failed(&self.source.path, "take away the mark of a backup");
+        let meta = Meta { is_backup: false, ..self.meta.clone() };
+        let transaction = self.writer.unchecked_transaction().map_err(failed())?;
+        meta.write(&transaction).map_err(failed())?;
+        transaction.commit().map_err(failed())?;
+        self.meta = meta;
+        Ok(())
+    }
+
     /// Moves SQLite's write-ahead log into the file. As long as somebody outside reads what is in
     /// it, part of it stays, and it grows.
     fn tidy(&mut self) -> Result<(), Error> {
@@ -206,7 +224,11 @@ impl Snapshot for SqliteSnapshot {
 
     /// Writes a compact copy, with nothing in it that was deleted.
     fn backup(&self, to: &Path) -> Result<(), Error> {
-        self.back_up(to)
+        self.source.backup(to).map(|_| ())
+    }
+
+    fn backup_source(&self) -> Option<Box<dyn Backup>> {
+        Some(Box::new(self.source.clone()))
     }
 
     fn verify(&self) -> Result<Verified, Error> {
@@ -220,6 +242,13 @@ impl Snapshot for SqliteSnapshot {
             wal_bytes: bytes(&open::beside(&self.source.path, "-wal")),
         }
     }
+}
+
+/// Removes, durably, what SQLite put beside a file that is no longer there: it would be taken for
+/// a part of the next one of that name.
+pub(crate) fn remove_beside(path: &Path) -> Result<(), Error> {
+    open::remove_beside(path)?;
+    open::sync_dir_of(path)
 }
 
 fn check_key(path: &Path, found: KeyId, cipher: Option<&Cipher>) -> Result<(), Error> {

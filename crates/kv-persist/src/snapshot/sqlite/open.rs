@@ -4,6 +4,7 @@
 //! say whether it is ours and of a format that we know, then through a connection that only reads.
 //! What is refused has not been changed.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -31,6 +32,9 @@ const CACHE_KIB: u32 = 8 << 10;
 
 /// The first version of SQLite that does not corrupt a file in WAL mode.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// What the names of the files that SQLite puts beside a file end in.
+pub(super) const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -66,13 +70,33 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The name of a file that is not complete yet, and will have the name `path`. It begins with a
+/// dot, as the name of no backup does.
+///
+/// # Errors
+///
+/// If `path` is not the name of a file.
+pub(crate) fn unfinished(path: &Path) -> Result<PathBuf, Error> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::io("create", path, io::ErrorKind::InvalidFilename.into()));
+    };
+    let mut unfinished = OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(".unfinished");
+    Ok(path.with_file_name(unfinished))
+}
+
 /// Makes an empty file.
 pub(super) fn create(path: &Path, meta: &Meta) -> Result<(), Error> {
     refuse_existing(path)?;
     make(path, |new| {
         let connection = connect(new, Access::Write)?;
         fill(&connection, meta).map_err(failed(path, "create"))?;
-        into_wal_mode(&connection, path)
+        into_wal_mode(&connection, path)?;
+        drop(connection);
+        // SQLite would take what an earlier file of this name has left for a part of this one.
+        remove_beside(path)?;
+        sync_dir_of(path)
     })
 }
 
@@ -105,7 +129,7 @@ pub(super) fn make(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let new = beside(path, "-new");
+    let new = unfinished(path)?;
     remove(&new)?;
     Disk.create(&new).map_err(|error| Error::io("create", &new, error))?;
     let made = fill(&new).and_then(|()| settle(&new, path));
@@ -121,9 +145,29 @@ fn settle(new: &Path, path: &Path) -> Result<(), Error> {
     let file = File::open(new).map_err(|error| Error::io("open", new, error))?;
     file.sync_all().map_err(|error| Error::io("sync", new, error))?;
     Disk.rename(new, path).map_err(|error| Error::io("rename", new, error))?;
+    sync_dir_of(path)
+}
+
+/// Makes durable which files there are beside this one, and under which names.
+pub(super) fn sync_dir_of(path: &Path) -> Result<(), Error> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     Disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
+}
+
+/// Makes durable what is found: whoever wrote it may have been killed before a sync, and the log
+/// is cut for the sake of what SQLite reads here. Nobody in this process may have the file open,
+/// since closing any descriptor of it ends SQLite's locks.
+pub(super) fn sync(path: &Path) -> Result<(), Error> {
+    for path in [path, &beside(path, "-wal")] {
+        match File::open(path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("sync", path, error));
+            }
+            _ => {}
+        }
+    }
+    sync_dir_of(path)
 }
 
 /// Removes a file that may not be there, and what SQLite put beside it.
@@ -134,7 +178,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 /// Removes what SQLite put beside a file: nothing that the file needs, if nobody has it open.
 pub(super) fn remove_beside(path: &Path) -> Result<(), Error> {
-    ["-journal", "-wal", "-shm"].iter().try_for_each(|name| remove_if_there(&beside(path, name)))
+    BESIDE.iter().try_for_each(|name| remove_if_there(&beside(path, name)))
 }
 
 fn remove_if_there(path: &Path) -> Result<(), Error> {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Rows, Transaction, params};
 
 use super::meta::Meta;
-use super::open::{Access, beside, connect, fill, into_wal_mode, look, make, remove_beside};
+use super::open::{
+    Access, beside, connect, fill, into_wal_mode, look, make, remove_beside, sync_dir_of,
+};
 use super::row::{COLUMNS, Decoder, Encoder, Form, Row, columns};
 use super::{SqliteOptions, SqliteSnapshot, check_key, damaged, damaged_row, failed};
 use crate::crypt::{Cipher, KeyId};
@@ -40,7 +42,8 @@ impl SqliteSnapshot {
             drop(copy);
             // From here on the old name leads to the old file without a write-ahead log, or to the
             // new one: never to the new one with the log of the old one.
-            remove_beside(path)
+            remove_beside(path)?;
+            sync_dir_of(path)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A stream of readers, or of scans, and one writer: the writer is served, and so are they.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kv_testkit::model::Isolation;
@@ -40,7 +40,7 @@ fn stream(
 ) {
     rounds(test, 500, |round| {
         for store in [Store::patient_engine(4), Store::patient_server(4)] {
-            let is_over = AtomicBool::new(false);
+            let (is_over, reading) = (AtomicBool::new(false), AtomicUsize::new(0));
             let done = at_once(&store, round, 1 + READERS, |number, client, random| {
                 let mut waits = Vec::new();
                 while number > 0 && !is_over.load(Ordering::Relaxed) {
@@ -49,9 +49,16 @@ fn stream(
                         read(client, id, random)
                     });
                     assert_eq!(told.map(|_| ()), Ok(()), "readers are no part of any cycle");
+                    if waits.is_empty() {
+                        reading.fetch_add(1, Ordering::Relaxed);
+                    }
                     waits.push(started.elapsed());
                 }
                 if number == 0 {
+                    // On a busy machine it could be done before anybody else has begun.
+                    while reading.load(Ordering::Relaxed) < READERS {
+                        std::thread::yield_now();
+                    }
                     for value in 0..round.size {
                         let key = format!("k{}", 1 + value % 2);
                         let started = Instant::now();

@@ -1,8 +1,11 @@
 //! The file as a file: created, opened, refused, copied, full.
 
 use std::cell::Cell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
+use super::super::HISTORY_CONNECTIONS_MAX;
 use super::*;
 use crate::stored::EMPTY;
 
@@ -64,12 +67,49 @@ fn a_file_that_is_there_is_not_created_again() {
 #[test]
 fn what_a_killed_creation_left_is_in_nobodys_way() {
     let place = Place::new(Keep::All);
-    for suffix in ["-new", "-new-wal", "-new-shm", "-new-journal"] {
-        std::fs::write(super::super::open::beside(&place.path(), suffix), "half").unwrap();
+    for name in [".kv.sqlite.unfinished", "kv.sqlite"] {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            std::fs::write(place.dir.path().join(format!("{name}{suffix}")), "half").unwrap();
+        }
     }
+    std::fs::remove_file(place.path()).unwrap();
     drop(place.create());
     assert_eq!(load(&place.open().unwrap(), 1).unwrap(), BTreeMap::new());
     assert_eq!(place.names(), ["kv.sqlite"]);
+}
+
+#[test]
+fn a_backup_takes_nothing_away_from_others() {
+    let place = village(Keep::All);
+    let snapshot = place.open().unwrap();
+    let named = |name: &str| place.dir.path().join(name);
+    for name in ["a-new", "a", "b-wal"] {
+        snapshot.backup(&named(name)).unwrap();
+    }
+    let is_backup = |name| SqliteSnapshot::look(&named(name)).is_ok_and(|found| found.is_backup);
+    assert!(is_backup("a-new") && is_backup("a") && is_backup("b-wal"));
+    let refused = snapshot.backup(&named("b"));
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    assert!(is_backup("b-wal") && !named("b").exists());
+}
+
+#[test]
+fn so_many_look_for_older_versions_at_once_and_others_wait() {
+    let place = village(Keep::All);
+    let snapshot = place.open().unwrap();
+    let enter = || snapshot.pool.enter(&snapshot.source);
+    let mut leaves: Vec<_> = (0..HISTORY_CONNECTIONS_MAX).map(|_| enter()).collect();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let history = snapshot.history().unwrap();
+        scope.spawn(move || tell.send(history.older(b"house", ALL).map(|found| found.len())));
+        let early = told.recv_timeout(std::time::Duration::from_millis(100));
+        assert!(early.is_err(), "{early:?}");
+        leaves.pop();
+        assert_eq!(told.recv().unwrap().unwrap(), 3);
+    });
+    drop(leaves);
+    assert_eq!(older(&snapshot, b"house", ALL).unwrap().len(), 3);
 }
 
 #[test]
@@ -256,9 +296,20 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
     assert_eq!(std::fs::read(&to).unwrap(), b"mine");
     let nowhere = place.dir.path().join("no/such/directory");
     assert!(matches!(snapshot.backup(&nowhere), Err(Error::Io { .. })));
-    let full = place.dir.path().join("full");
-    snapshot.writer.execute_batch("begin").unwrap();
-    assert!(matches!(snapshot.backup(&full), Err(Error::Sqlite { .. })));
-    snapshot.writer.execute_batch("commit").unwrap();
+    // SQLite cannot be told this name, which is found out when there is a file.
+    let unsayable = place.dir.path().join(OsStr::from_bytes(b"copy\xff"));
+    assert!(matches!(snapshot.backup(&unsayable), Err(Error::Mismatch { .. })));
     assert_eq!(place.names(), ["copy", "kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"]);
+}
+
+#[test]
+fn a_write_ahead_log_that_cannot_be_made_durable_is_not_believed() {
+    let place = village(Keep::All);
+    let wal = super::super::open::beside(&place.path(), "-wal");
+    // A link to itself can be opened by nobody.
+    std::os::unix::fs::symlink("kv.sqlite-wal", &wal).unwrap();
+    let refused = place.open().unwrap_err();
+    assert!(matches!(&refused, Error::Io { what: "sync", path, .. } if *path == wal), "{refused}");
+    std::fs::remove_file(wal).unwrap();
+    assert_eq!(place.open().unwrap().through(), stamp(6));
 }
