@@ -20,12 +20,6 @@ const LOG_BYTES_MAX: u64 = 1 << 30;
 pub(super) const LINGER: Duration = Duration::from_millis(2);
 /// How much is gathered at most before it is written in that case, in bytes.
 pub(super) const LINGER_BYTES_MAX: u64 = 1 << 20;
-/// How many commits the last batch had at least, if the next waits for company.
-pub(super) const COMPANY_COMMITS_MIN: u64 = 8;
-/// How often it is then looked whether more commits have come.
-pub(super) const COMPANY_LOOK_EVERY: Duration = Duration::from_micros(20);
-/// How long it waits at most while more keep coming: a few syncs of a good disk.
-pub(super) const COMPANY_WAIT_MAX: Duration = Duration::from_millis(1);
 /// How often the log is synced with [`Durability::Interval`].
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a full disk is asked again.

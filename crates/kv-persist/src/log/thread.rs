@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::append::Log;
-use super::options::{
-    COMPANY_COMMITS_MIN, COMPANY_LOOK_EVERY, COMPANY_WAIT_MAX, Durability, FULL_RETRY, LINGER,
-    SYNC_INTERVAL,
-};
+use super::options::{Durability, FULL_RETRY, LINGER, SYNC_INTERVAL};
 use crate::deadline::{Deadline, Joined};
 
 /// Wakes the writer. It costs a look at one flag unless the writer sleeps.
@@ -85,15 +82,9 @@ impl Log {
     fn run(&self) {
         let _guard = GiveUpOnPanic(self);
         let mut last_sync = Instant::now();
-        let mut before = self.stats();
         while !self.signal.is_stopping() {
             if self.linger() && self.has_pending() && !self.has_much_pending() {
                 std::thread::sleep(LINGER);
-            }
-            if !self.linger() {
-                let stats = self.stats();
-                self.await_company(stats.records - before.records, stats.appended_bytes);
-                before = stats;
             }
             let has_failed = match self.write_pending() {
                 Ok(true) => false,
@@ -116,24 +107,6 @@ impl Log {
         }
         if let Err(error) = self.close() {
             tracing::error!(%error, "the log could not be written to its end");
-        }
-    }
-
-    /// If the last batch had many commits, waits for as long as more keep coming, within bounds:
-    /// whoever was just answered is about to send the next. Fewer, larger batches cost fewer syncs,
-    /// and each client gets more replies at once. A commit that has been alone does not wait.
-    /// (PostgreSQL's `commit_delay` and `commit_siblings` are the same idea with fixed numbers.)
-    fn await_company(&self, commits_last: u64, mut appended_bytes: u64) {
-        if commits_last < COMPANY_COMMITS_MIN {
-            return;
-        }
-        let until = Instant::now() + COMPANY_WAIT_MAX;
-        while Instant::now() < until {
-            std::thread::sleep(COMPANY_LOOK_EVERY);
-            let now = self.stats().appended_bytes;
-            if now == std::mem::replace(&mut appended_bytes, now) {
-                return;
-            }
         }
     }
 
