@@ -54,7 +54,8 @@ fn killed_at(data: &Data, journal: &mut Journal, place: &str, hit: u64) {
         Err(ended) => panic!("{place}, hit {hit}: {ended:?}"),
     };
     let life = journal.writers.len();
-    let traffic = Traffic { commits_max: 4000, ..Traffic::default() };
+    // Enough to last until several checkpoints have begun, however quick the disk is.
+    let traffic = Traffic { commits_max: 100_000, ..Traffic::default() };
     Load::start(&server, traffic, life, hit).join(journal);
     let signal = server.wait_for_exit().signal();
     assert_eq!(signal, Some(9), "{place}, hit {hit}: {}", server.messages());
