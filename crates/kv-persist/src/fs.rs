@@ -5,6 +5,7 @@
 //! [`File::sync_data`]; that a file exists, or has a name, is durable after
 //! [`FileSystem::sync_dir`] of its directory; a write may be cut short.
 
+mod direct;
 mod disk;
 
 use std::fmt;
@@ -21,6 +22,17 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`io::ErrorKind::AlreadyExists`] and whatever the system refuses with.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// As [`FileSystem::create`], for a file that is written from its beginning to its end, synced
+    /// often and seldom read: past the system's cache, where that is possible. What follows a write
+    /// may become zeros, for some thousands of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::create`].
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.create(path)
+    }
 
     /// Opens a file that exists.
     ///

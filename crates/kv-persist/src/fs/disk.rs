@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::direct::DirectFile;
 use super::{Access, File, FileSystem};
 
 /// The operating system's files.
@@ -12,11 +13,21 @@ pub struct Disk;
 
 const FILE_MODE: u32 = 0o600;
 
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
 impl FileSystem for Disk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(FILE_MODE);
-        Ok(Box::new(options.open(path)?))
+        Ok(Box::new(create(path)?))
+    }
+
+    fn create_direct(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(match DirectFile::over(create(path)?) {
+            Ok(direct) => Box::new(direct),
+            Err(cached) => Box::new(cached),
+        })
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {

@@ -121,7 +121,7 @@ impl NewSegment<'_> {
         }
         let passed = |name| failpoint::hit(name).map_err(Failure::of("create", &path));
         passed("log.rotate.before_create")?;
-        let file = fs.create(&unfinished).map_err(Failure::of_create(&unfinished))?;
+        let file = fs.create_direct(&unfinished).map_err(Failure::of_create(&unfinished))?;
         passed("log.rotate.after_create")?;
         let active = Active {
             header: self.header,
