@@ -445,9 +445,15 @@ impl Log {
         !self.appended.lock().pending.is_empty()
     }
 
-    /// Whether so much is pending that it is written without waiting for more.
-    pub(super) fn has_much_pending(&self) -> bool {
-        self.appended.lock().pending.bytes() >= LINGER_BYTES_MAX
+    /// Whether something is pending, and not so much that it is written without waiting for more.
+    pub(super) fn has_little_pending(&self) -> bool {
+        let pending = &self.appended.lock().pending;
+        !pending.is_empty() && pending.bytes() < LINGER_BYTES_MAX
+    }
+
+    /// Commits written since the start.
+    pub(super) fn records_written(&self) -> u64 {
+        self.counts.records.load(Ordering::Relaxed)
     }
 
     /// Whether the writer has something to do.

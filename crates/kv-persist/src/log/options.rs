@@ -20,6 +20,12 @@ const LOG_BYTES_MAX: u64 = 1 << 30;
 pub(super) const LINGER: Duration = Duration::from_millis(2);
 /// How much is gathered at most before it is written in that case, in bytes.
 pub(super) const LINGER_BYTES_MAX: u64 = 1 << 20;
+/// A batch of so many commits or more shows that clients keep many in flight, and more of them are
+/// about to come: then a little is gained by each wait, and much by a batch twice as long.
+pub(super) const CROWD_RECORDS_MIN: u64 = 128;
+/// How long commits are gathered after such a batch, where clients wait for the disk. It is about
+/// what a sync takes, so it hardly shows beside the wait for the sync before.
+pub(super) const CROWD_LINGER: Duration = Duration::from_micros(150);
 /// How often the log is synced with [`Durability::Interval`].
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a full disk is asked again.

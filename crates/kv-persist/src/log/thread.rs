@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::append::Log;
-use super::options::{Durability, FULL_RETRY, LINGER, SYNC_INTERVAL};
+use super::options::{
+    CROWD_LINGER, CROWD_RECORDS_MIN, Durability, FULL_RETRY, LINGER, SYNC_INTERVAL,
+};
 use crate::deadline::{Deadline, Joined};
 
 /// Wakes the writer. It costs a look at one flag unless the writer sleeps.
@@ -82,10 +84,10 @@ impl Log {
     fn run(&self) {
         let _guard = GiveUpOnPanic(self);
         let mut last_sync = Instant::now();
+        let mut records_before = 0;
         while !self.signal.is_stopping() {
-            if self.linger() && self.has_pending() && !self.has_much_pending() {
-                std::thread::sleep(LINGER);
-            }
+            let records = self.records_written();
+            self.gather(records - std::mem::replace(&mut records_before, records));
             let has_failed = match self.write_pending() {
                 Ok(true) => false,
                 Ok(false) => {
@@ -110,8 +112,16 @@ impl Log {
         }
     }
 
-    fn linger(&self) -> bool {
-        self.options.durability != Durability::Fsync
+    /// Lets commits gather before they are written, if that costs nobody much: a lone one, whose
+    /// client waits for it, is written at once. The step before wrote so many.
+    fn gather(&self, records: u64) {
+        let time = match self.options.durability {
+            Durability::Fsync if records >= CROWD_RECORDS_MIN => CROWD_LINGER,
+            Durability::Fsync => return,
+            Durability::Interval | Durability::None if self.has_little_pending() => LINGER,
+            Durability::Interval | Durability::None => return,
+        };
+        std::thread::sleep(time);
     }
 
     fn sync_due(&self, last_sync: &mut Instant) -> Result<(), crate::Error> {
