@@ -28,6 +28,9 @@ const INTEGER_BYTES_MAX: usize = 9;
 /// Most bytes that a change takes beside its key and value: two lengths, the version, the expiry,
 /// and three tags.
 const CHANGE_BYTES_MAX: usize = 4 * INTEGER_BYTES_MAX + 3;
+/// Changes that are sure to be no longer than this are encoded on the stack and appended whole:
+/// appending each of a change's eight parts costs more than copying all of it once.
+const SHORT_BYTES_MAX: usize = 256;
 
 /// A change as bincode sees it: key, version, and for a value kind, expiry and bytes.
 type Encoded<'a> = (&'a [u8], u64, Option<(u8, Option<u64>, &'a [u8])>);
@@ -56,8 +59,16 @@ pub fn encode(changes: &mut dyn Iterator<Item = Change<'_>>, payload: &mut Paylo
         let value =
             change.datum.map(|datum| (kind_code(datum.kind), datum.expires_ms, datum.bytes));
         let encoded: Encoded<'_> = (change.key, change.version.0, value);
-        bincode::encode_into_writer(encoded, &mut appender, CONFIGURATION)
-            .expect("bytes and integers can always be encoded");
+        let data_bytes = change.key.len() + change.datum.map_or(0, |datum| datum.bytes.len());
+        if data_bytes <= SHORT_BYTES_MAX - CHANGE_BYTES_MAX {
+            let mut short = [0; SHORT_BYTES_MAX];
+            let length = bincode::encode_into_slice(encoded, &mut short, CONFIGURATION)
+                .expect("what is short fits");
+            appender.0.extend_from_slice(&short[..length]);
+        } else {
+            bincode::encode_into_writer(encoded, &mut appender, CONFIGURATION)
+                .expect("bytes and integers can always be encoded");
+        }
     }
 }
 

@@ -111,6 +111,12 @@ impl Record {
         Record::build(key, value, Marks { flags: kind_flags(kind), ..Marks::default() })
     }
 
+    /// As [`Record::value`], for a value that will probably get this version: it has room for it.
+    pub(crate) fn value_for(key: &[u8], value: &[u8], kind: ValueKind, version: Version) -> Record {
+        let marks = Marks { flags: kind_flags(kind), version: version.0, ..Marks::default() };
+        Record::build(key, value, marks)
+    }
+
     /// A delete that is not committed yet.
     pub(crate) fn tombstone(key: &[u8]) -> Record {
         Record::build(key, &[], Marks { flags: FLAG_TOMBSTONE, ..Marks::default() })
@@ -135,8 +141,15 @@ impl Record {
     fn build(key: &[u8], rest: &[u8], marks: Marks) -> Record {
         debug_assert!(!key.is_empty() && key.len() <= crate::limits::KEY_BYTES_MAX);
         let header = marks.header(key.len());
+        let length = key.len() + rest.len();
+        if length <= SCRATCH_BYTES && marks.version <= VERSION_MASK {
+            let mut bytes = [0; SCRATCH_BYTES];
+            bytes[..key.len()].copy_from_slice(key);
+            bytes[key.len()..length].copy_from_slice(rest);
+            return Record(ThinArc::from_header_and_slice(header, &bytes[..length]));
+        }
         let mut bytes: SmallVec<[u8; SCRATCH_BYTES]> =
-            SmallVec::with_capacity(key.len() + rest.len() + LONG_VERSION_BYTES);
+            SmallVec::with_capacity(length + LONG_VERSION_BYTES);
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(rest);
         if marks.version > VERSION_MASK {
@@ -165,10 +178,16 @@ impl Record {
         let flags = self.marks().flags;
         let marks = Marks { revision: revision.0, version: version.0, time_ms, flags };
         let header = marks.header(self.key_len());
-        let is_in_place = version.0 <= VERSION_MASK
+        let is_long = version.0 > VERSION_MASK;
+        let is_in_place = is_long == (flags & FLAG_LONG_VERSION != 0)
             && self.0.with_arc_mut(|arc| match Arc::get_mut(arc) {
                 Some(unique) => {
                     *unique.header_mut() = header;
+                    if is_long {
+                        let bytes = unique.slice_mut();
+                        let from = bytes.len() - LONG_VERSION_BYTES;
+                        bytes[from..].copy_from_slice(&version.0.to_le_bytes());
+                    }
                     true
                 }
                 None => false,

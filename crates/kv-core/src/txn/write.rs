@@ -94,7 +94,8 @@ impl Write {
             Write::Delete { .. } => Ok((Written::Done, Some(Record::tombstone(key)))),
             Write::Add { by } => {
                 let (sum, kind) = add(key, current, *by)?;
-                let record = Record::value(key, sum.to_string().as_bytes(), kind);
+                let version = Version(current.version.0 + 1);
+                let record = Record::value_for(key, sum.to_string().as_bytes(), kind, version);
                 Ok((Written::Sum(sum), Some(record)))
             }
         }
