@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use kv_core::{
     Builder, Change, CommitLog, Database, Fetcher, Loader, OldVersion, Older, Place, Version,
 };
-
 use parking_lot::Mutex;
 
 use crate::checkpoint::Checkpointer;
@@ -152,12 +151,8 @@ impl Parts {
             );
         }
         let through = recovered.through;
-        let mut recovery = Recovery {
-            keys: 0,
-            replayed: recovered.records,
-            torn_bytes: recovered.torn.as_ref().map_or(0, |torn| torn.bytes),
-            took: Duration::ZERO,
-        };
+        let replayed = recovered.records;
+        let torn_bytes = recovered.torn.as_ref().map_or(0, |torn| torn.bytes);
         let log = Log::start(fs, options, recovered)?;
         if begins_log {
             adopt(&mut *snapshot)?;
@@ -166,8 +161,8 @@ impl Parts {
         let database = loader.open(through, Some(engine_log));
         let checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);
         failpoint::hit("recover.after").map_err(recover_failed)?;
-        recovery.keys = database.stats().keys;
-        recovery.took = began.elapsed();
+        let keys = database.stats().keys;
+        let recovery = Recovery { keys, replayed, torn_bytes, took: began.elapsed() };
         Ok(Parts { database, log, checkpointer, recovery })
     }
 }
