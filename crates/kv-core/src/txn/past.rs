@@ -8,7 +8,7 @@ use crate::db::Shared;
 use crate::error::Error;
 use crate::step::{Fetching, Older, Step};
 use crate::store::record::Record;
-use crate::store::shard::{Gone, Seen};
+use crate::store::shard::{Gone, Seen, ShardState};
 use crate::types::{Revision, Version};
 
 impl Shared {
@@ -19,16 +19,10 @@ impl Shared {
         revision: Revision,
         fetching: &mut Fetching,
     ) -> Step<Option<Record>> {
-        let hash = self.shards.placement.hash(key);
-        let gone = {
-            let state = self.shards.read(self.shards.placement.shard(hash));
-            match state.seen_at(hash, key, revision) {
-                Seen::Record(record) => return Ok(Some(record.clone())),
-                Seen::Nothing => return Ok(None),
-                Seen::Gone(gone) => gone,
-            }
-        };
-        self.gone_at(key, revision, gone, fetching)
+        match self.in_memory(key, |state, hash| state.seen_at(hash, key, revision)) {
+            Ok(seen) => Ok(seen),
+            Err(gone) => self.gone_at(key, revision, gone, fetching),
+        }
     }
 
     /// What a view sees under a key whose version at that view is not in memory.
@@ -57,15 +51,11 @@ impl Shared {
         revision: Revision,
         fetching: &mut Fetching,
     ) -> Step<Option<Record>> {
-        let hash = self.shards.placement.hash(key);
-        let gone = {
-            let state = self.shards.read(self.shards.placement.shard(hash));
-            match state.version(hash, key, version, revision) {
-                Seen::Record(record) => return Ok(Some(record.clone())),
-                Seen::Nothing => return Ok(None),
-                Seen::Gone(gone) => gone,
-            }
-        };
+        let gone =
+            match self.in_memory(key, |state, hash| state.version(hash, key, version, revision)) {
+                Ok(seen) => return Ok(seen),
+                Err(gone) => gone,
+            };
         let older =
             Older { below: gone.below, until: None, down_to: Some(version), limit: usize::MAX };
         let found = self.older(key, older, gone.newest, fetching)?;
@@ -99,6 +89,22 @@ impl Shared {
         }
         versions.truncate(limit);
         Ok(versions)
+    }
+
+    /// What `look` finds of a key in its shard, under the shard's latch; or that it is gone from
+    /// there.
+    fn in_memory(
+        &self,
+        key: &[u8],
+        look: impl for<'a> FnOnce(&'a ShardState, u64) -> Seen<'a>,
+    ) -> Result<Option<Record>, Gone> {
+        let hash = self.shards.placement.hash(key);
+        let state = self.shards.read(self.shards.placement.shard(hash));
+        match look(&state, hash) {
+            Seen::Record(record) => Ok(Some(record.clone())),
+            Seen::Nothing => Ok(None),
+            Seen::Gone(gone) => Err(gone),
+        }
     }
 
     /// Older versions that are kept, newest first and without a gap below `older.below`.
