@@ -62,6 +62,14 @@ impl Place {
         std::fs::read(self.path()).expect("the file is read")
     }
 
+    /// Opens it, which is to be refused, without a change or a file more.
+    fn refused_untouched(&self) -> Error {
+        let before = (self.bytes(), self.names());
+        let refused = self.open().expect_err("it is refused");
+        assert_eq!((self.bytes(), self.names()), before, "{refused}");
+        refused
+    }
+
     fn names(&self) -> Vec<String> {
         let dir = std::fs::read_dir(self.dir.path()).unwrap();
         let mut names: Vec<_> =
