@@ -143,6 +143,13 @@ check_all() {
     must_answer 'PUT after 1' OK
 }
 
+# What a start of the directory finds is all that was acknowledged.
+must_hold() {
+    must_start "$1"
+    check_all
+    stop
+}
+
 begin() {
     acknowledged=0
     echo "$1"
@@ -168,11 +175,26 @@ disk() {
     mount -o loop "$work/image" "$work/disk"
 }
 
+# Memory that is a disk of 24 MiB.
+small_disk() {
+    mkdir -p "$work/disk"
+    mount -t tmpfs -o size=24m none "$work/disk"
+}
+
+fill_disk() {
+    dd if=/dev/zero of="$work/disk/filler" bs=64k 2>/dev/null || true
+}
+
 # The file system stops as if the power were cut: what was not synced is lost (EXT4_IOC_SHUTDOWN
 # without flushing its journal).
 shut_down() {
     perl -e 'open(F, "<", $ARGV[0]) or die; my $how = pack("L", 2);
              ioctl(F, 0x8004587d, $how) or die "ioctl: $!"' "$work/disk"
+}
+
+power_on() {
+    umount "$work/disk"
+    mount -o loop "$work/image" "$work/disk"
 }
 
 test_power_cut() {
@@ -186,12 +208,9 @@ test_power_cut() {
         write_some 100000
         wait %?shut_down 2>/dev/null || wait $! || true
         stop
-        umount "$work/disk"
-        mount -o loop "$work/image" "$work/disk"
+        power_on
     done
-    must_start "$work/disk/data"
-    check_all
-    stop
+    must_hold "$work/disk/data"
     umount "$work/disk"
 }
 
@@ -206,11 +225,8 @@ test_power_cut_after_recovery() {
     check_all
     shut_down
     stop
-    umount "$work/disk"
-    mount -o loop "$work/image" "$work/disk"
-    must_start "$work/disk/data"
-    check_all
-    stop
+    power_on
+    must_hold "$work/disk/data"
     umount "$work/disk"
 }
 
@@ -228,19 +244,16 @@ test_kill_at_nth_call() {
             fi
             stop
         done
-        must_start "$directory"
-        check_all
-        stop
+        must_hold "$directory"
     done
 }
 
 test_full_disk() {
     begin "a full disk refuses commits, serves reads, and takes commits when there is room"
-    mkdir -p "$work/disk"
-    mount -t tmpfs -o size=24m none "$work/disk"
+    small_disk
     must_start "$work/disk/data"
     write_some 50
-    dd if=/dev/zero of="$work/disk/filler" bs=64k 2>/dev/null || true
+    fill_disk
     local value
     value=$(head -c 60000 /dev/zero | tr '\0' v)
     local n
@@ -264,9 +277,7 @@ test_full_disk() {
     must_answer 'GET room' '"1"'
     check_all
     stop
-    must_start "$work/disk/data"
-    check_all
-    stop
+    must_hold "$work/disk/data"
     umount "$work/disk"
 }
 
@@ -277,22 +288,19 @@ check_reads() {
 
 test_full_disk_and_crash() {
     begin "a full disk and a kill; a start without room changes nothing for the worse"
-    mkdir -p "$work/disk"
-    mount -t tmpfs -o size=24m none "$work/disk"
+    small_disk
     local round
     for round in 1 2 3; do
         must_start "$work/disk/data"
         write_some 100
-        dd if=/dev/zero of="$work/disk/filler" bs=64k 2>/dev/null || true
+        fill_disk
         write_some 3000
         stop
         start "$work/disk/data"
         [ -z "$address" ] || { connect; check_reads; }
         stop
         rm "$work/disk/filler"
-        must_start "$work/disk/data"
-        check_all
-        stop
+        must_hold "$work/disk/data"
     done
     umount "$work/disk"
 }
@@ -303,6 +311,13 @@ attach() {
         -e "trace=$2" -e "inject=$2:$3" &
     tracer=$!
     sleep 0.5
+}
+
+# The server gives up by itself after a system call that failed.
+must_fail() {
+    wait_for_end
+    [ "$code" -eq 1 ] || fail "exit code $code, not 1"
+    wait "$tracer" || true
 }
 
 test_failed_sync() {
@@ -317,12 +332,8 @@ test_failed_sync() {
         'ERR OUTCOME '* | '') ;;
         *) fail "after a failed sync a commit is answered $reply" ;;
     esac
-    wait_for_end
-    [ "$code" -eq 1 ] || fail "exit code $code, not 1"
-    wait "$tracer" || true
-    must_start "$directory"
-    check_all
-    stop
+    must_fail
+    must_hold "$directory"
 }
 
 test_failed_write() {
@@ -334,12 +345,8 @@ test_failed_write() {
     attach "$directory" pwrite64 error=EIO:when=5
     write_some 100
     [ "$reply" != OK ] || fail "nothing failed"
-    wait_for_end
-    [ "$code" -eq 1 ] || fail "exit code $code, not 1"
-    wait "$tracer" || true
-    must_start "$directory"
-    check_all
-    stop
+    must_fail
+    must_hold "$directory"
 }
 
 # What was acknowledged after a write that lied is gone, and that is told rather than hidden.
@@ -400,11 +407,8 @@ test_read_only() {
     write_some 100
     [ "$reply" != OK ] || fail "it acknowledges what it cannot write"
     stop
-    umount "$work/disk"
-    mount -o loop "$work/image" "$work/disk"
-    must_start "$work/disk/data"
-    check_all
-    stop
+    power_on
+    must_hold "$work/disk/data"
     umount "$work/disk"
 }
 
@@ -420,9 +424,7 @@ test_foreign_directory() {
     [ "$code" -ne 0 ] || fail "exit code 0"
     grep -q "$directory" "$work/messages" || fail "the directory is not named"
     grep -q 65534 "$work/messages" || fail "the user is not named"
-    must_start "$directory"
-    check_all
-    stop
+    must_hold "$directory"
 }
 
 test_immutable_log() {
@@ -441,9 +443,7 @@ test_immutable_log() {
         fi
         stop
         chattr "-$flag" "$work/disk/data/log" "$work/disk/data/log"/*.log
-        must_start "$work/disk/data"
-        check_all
-        stop
+        must_hold "$work/disk/data"
     done
     umount "$work/disk"
 }
