@@ -18,3 +18,5 @@ pub mod model;
 pub mod checker;
 
 pub mod server;
+
+pub mod files;

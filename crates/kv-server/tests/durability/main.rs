@@ -32,10 +32,10 @@ mod signals;
 
 mod leaving;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
+use kv_testkit::files::{difference, files_of};
 use kv_testkit::server::{Ended, TestServer, on_directory, run_to_end};
 
 use self::journal::Journal;
@@ -116,36 +116,4 @@ impl Data {
         segments.sort();
         segments
     }
-}
-
-/// The files that are not the same.
-fn difference(before: &Files, after: &Files) -> Vec<PathBuf> {
-    let names = before.keys().chain(after.keys());
-    names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
-}
-
-/// Files with their content.
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-
-/// All files below a directory with their content, but for the lock, which names who tried last,
-/// and for what SQLite makes anew beside its file: an index, and a log with nothing in it.
-fn files_of(directory: &Path) -> Files {
-    let mut files = Files::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-                continue;
-            }
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let content = std::fs::read(&path).unwrap();
-            let is_empty_log = name.ends_with("-wal") && content.is_empty();
-            if name != "LOCK" && !name.ends_with("-shm") && !is_empty_log {
-                files.insert(path, content);
-            }
-        }
-    }
-    files
 }

@@ -1,10 +1,10 @@
 //! What somebody sees who gets hold of the disk: with a key nothing, with compression what the page
 //! on persistence says. And that a key which does not fit opens nothing and changes nothing.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kv_testkit::files::{difference, files_of};
 use kv_testkit::server::{Client, TestServer};
 use rusqlite::{Connection, OpenFlags};
 
@@ -62,9 +62,7 @@ impl Data {
         let output = self.command(&self.path(), key).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{key:?}: {told}");
-        let after = files_of(&self.path());
-        let names = before.keys().chain(after.keys());
-        let changed: Vec<_> = names.filter(|name| before.get(*name) != after.get(*name)).collect();
+        let changed = difference(&before, &files_of(&self.path()));
         assert!(changed.is_empty(), "{key:?}: a refused start has changed {changed:?}: {told}");
         told
     }
@@ -82,26 +80,6 @@ impl Data {
             }
         }
     }
-}
-
-/// All files below a directory with their content, but for the lock, which names who tried last,
-/// and for what SQLite makes anew beside its file: an index, and a log with nothing in it.
-fn files_of(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.append(&mut files_of(&path));
-            continue;
-        }
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let content = std::fs::read(&path).unwrap();
-        let is_empty_log = name.ends_with("-wal") && content.is_empty();
-        if name != "LOCK" && !name.ends_with("-shm") && !is_empty_log {
-            files.insert(path, content);
-        }
-    }
-    files
 }
 
 fn end(mut server: TestServer, signal: &str) {
