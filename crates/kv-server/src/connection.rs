@@ -289,18 +289,24 @@ impl Connection {
             Pause::Failed(error) => *error,
             Pause::Room(room) => match self.wait_for_room(room).await? {
                 Ok(()) => return Ok(Ok(())),
-                Err(Stuck) => kv_core::Error::Io("the log has failed".into()),
+                Err(Stuck) => {
+                    let failed = kv_core::Error::Io("the log has failed".into());
+                    warn!(error = %failed, "a commit that waited for room is refused");
+                    failed
+                }
             },
             Pause::Fetch(fetch) => {
                 let database = self.server.database().clone();
-                match tokio::task::spawn_blocking(move || database.fetch(&fetch)).await {
+                let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
+                let failed = match fetched {
                     Ok(Ok(())) => return Ok(Ok(())),
                     Ok(Err(error)) => error,
                     Err(panic) => kv_core::Error::Internal(panic.to_string()),
-                }
+                };
+                warn!(error = %failed, "a value could not be fetched");
+                failed
             }
         };
-        warn!(error = %failed, "a value could not be fetched");
         Ok(Err(refusal(&failed)))
     }
 
