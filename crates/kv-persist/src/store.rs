@@ -35,8 +35,8 @@ use crate::log::{
 };
 use crate::rekey;
 use crate::snapshot::json::{JsonOptions, JsonSnapshot};
-use crate::snapshot::sqlite::{self, Identity, NoTrace, SqliteOptions, SqliteSnapshot};
-use crate::snapshot::{History, Snapshot};
+use crate::snapshot::sqlite::{self, NoTrace, SqliteOptions, SqliteSnapshot};
+use crate::snapshot::{History, Identity, Snapshot};
 use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
 
 /// How much disk space the log allocates at once when nobody waits for syncs, in bytes; as much may

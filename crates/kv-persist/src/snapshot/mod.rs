@@ -9,8 +9,9 @@ use std::path::Path;
 
 pub use kv_core::Older;
 
+use crate::crypt::KeyId;
 use crate::error::Error;
-use crate::stored::{Stored, StoredBuf, Through};
+use crate::stored::{DatabaseId, Stored, StoredBuf, Through};
 
 pub mod json;
 pub mod sqlite;
@@ -57,6 +58,19 @@ pub struct Verified {
     pub versions: u64,
     /// What is wrong, a sentence each; empty if nothing is.
     pub faults: Vec<String>,
+}
+
+/// What a snapshot says of itself, read without changing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Whose it is.
+    pub database: DatabaseId,
+    /// What it has been folded through.
+    pub through: Through,
+    /// The key that it is encrypted with; none of it, if it is not.
+    pub key: KeyId,
+    /// Whether it is a copy made by a backup, into which nothing has been folded since.
+    pub is_backup: bool,
 }
 
 /// What a snapshot says of itself for STATS, in bytes.

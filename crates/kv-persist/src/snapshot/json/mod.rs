@@ -29,8 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::sqlite::Identity;
-use super::{Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
+use super::{Fold, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
 use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;

@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use crate::crypt::KeyId;
 use crate::error::Error;
+use crate::snapshot::Identity;
 use crate::stored::{DatabaseId, EMPTY, Keep, Through};
 
 /// All of it.
@@ -61,6 +62,12 @@ impl Meta {
             next_id: 1,
             collector: Collector::default(),
         }
+    }
+
+    /// What of it others than this module have to know.
+    pub(super) fn identity(&self) -> Identity {
+        let Meta { database, through, key, is_backup, .. } = *self;
+        Identity { database, through, key, is_backup }
     }
 
     /// Writes all of it.

@@ -44,7 +44,7 @@ use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
 use crate::snapshot::{
-    Backup, Fold, History, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified,
+    Backup, Fold, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified,
 };
 use crate::stored::{DatabaseId, Keep, Through};
 
@@ -55,7 +55,6 @@ use row::Form;
 
 pub use history::CONNECTIONS_MAX as HISTORY_CONNECTIONS_MAX;
 pub(crate) use index::NoTrace;
-pub use open::Identity;
 pub use salvage::{Finder, Salvaged};
 
 /// Longest write-ahead log that is left as long as it is after a fold, in bytes.
@@ -158,12 +157,12 @@ impl SqliteSnapshot {
     ///
     /// What keeps it from being used, its key aside.
     pub fn look(path: &Path) -> Result<Identity, Error> {
-        open::look(path, |_, meta| Ok(Identity::of(&meta)))
+        open::look(path, |_, meta| Ok(meta.identity()))
     }
 
     /// What the file says of itself.
     pub fn identity(&self) -> Identity {
-        Identity::of(&self.meta)
+        self.meta.identity()
     }
 }
 

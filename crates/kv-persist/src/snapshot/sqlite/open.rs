@@ -17,10 +17,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::meta::Meta;
 use super::schema;
 use super::{damaged, failed};
-use crate::crypt::KeyId;
 use crate::error::Error;
 use crate::fs::{Disk, FileSystem};
-use crate::stored::{DatabaseId, Through};
 
 /// How long something waits for another program that holds SQLite's own lock.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -38,30 +36,6 @@ pub(super) const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-
-/// What a file says of itself, read without changing anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Whose it is.
-    pub database: DatabaseId,
-    /// What it has been folded through.
-    pub through: Through,
-    /// The key that it is encrypted with; none of it, if it is not.
-    pub key: KeyId,
-    /// Whether it is a copy made by a backup, into which nothing has been folded since.
-    pub is_backup: bool,
-}
-
-impl Identity {
-    pub(super) fn of(meta: &Meta) -> Identity {
-        Identity {
-            database: meta.database,
-            through: meta.through,
-            key: meta.key,
-            is_backup: meta.is_backup,
-        }
-    }
-}
 
 /// The name of SQLite's write-ahead log or its index, which stand beside the file.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
