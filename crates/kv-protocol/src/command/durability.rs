@@ -30,7 +30,8 @@ pub(super) const BACKUP: CommandSpec = CommandSpec {
     syntax: "BACKUP file",
     summary: "write a consistent copy of the data while serving",
     detail: "The file is an SQLite database in the directory that the server was given with \
-             --backup-dir, named without a directory. It holds one state, that of a single \
+             --backup-dir, named without a directory, and not as SQLite names its own files: \
+             -wal, -shm, -journal at the end. It holds one state, that of a single \
              revision, and at least everything committed before the command. A file that exists \
              already is not replaced. Answers OK when the copy is on disk; without a --backup-dir \
              ARGUMENT.",

@@ -118,6 +118,10 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What the names of the files end in that SQLite puts beside a file: a backup of such a name would
+/// be taken for a part of another.
+const NAMES_OF_SQLITE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 impl DataDirectory {
     /// Whether a path leads into the directory, going by the names alone: links are not followed.
     pub fn contains(&self, path: &Path) -> bool {
@@ -148,6 +152,13 @@ impl DataDirectory {
             return refuse(format!(
                 "BACKUP needs the name of a file, without a directory and not beginning with a \
                  dot, got {shown}: BACKUP file"
+            ));
+        }
+        if let Some(end) = NAMES_OF_SQLITE.iter().find(|end| name.ends_with(end.as_bytes())) {
+            let shown = Shown(name);
+            return refuse(format!(
+                "BACKUP needs a name that does not end in {end}, as SQLite names files of its own, \
+                 got {shown}: BACKUP file"
             ));
         }
         Ok(dir.join(path))
@@ -203,6 +214,18 @@ mod tests {
             assert_eq!(error.code, ErrorCode::Argument);
             assert!(error.text.contains("without a directory"), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn a_backup_is_not_named_like_what_sqlite_puts_beside_a_file() {
+        let directory = directory(Some("/backups"));
+        for end in ["-wal", "-shm", "-journal"] {
+            let error = directory.backup_file(format!("a{end}").as_bytes()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Argument);
+            assert!(error.text.contains(&format!("end in {end},")), "{error}");
+            assert!(directory.backup_file(format!("a{end}.sqlite").as_bytes()).is_ok());
+        }
+        assert!(directory.backup_file(b"wal").is_ok());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod fuzz;
 mod greedy;
 mod http;
 mod idle;
+mod jobs;
 mod json;
 mod lists;
 mod pipelining;
