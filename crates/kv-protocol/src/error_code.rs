@@ -64,7 +64,8 @@ error_codes! {
     Type = "TYPE" => FixRequest,
     /// A line, key or value is over its limit.
     TooBig = "TOOBIG" => FixRequest,
-    /// A bound on transactions, locks, nesting or the write set is reached.
+    /// A bound on transactions, locks, nesting or the write set is reached, or on what all clients
+    /// may ask of the server at once.
     Limit = "LIMIT" => FixRequest,
     /// The client must authenticate first.
     NoAuth = "NOAUTH" => FixRequest,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kv_core::{Pause, Session, Step, TxnId};
 use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionState};
 
-pub use self::durability::Job;
+pub use self::durability::{Job, Jobs};
 pub use self::listing::Listing;
 use crate::server::Server;
 

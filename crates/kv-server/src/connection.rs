@@ -243,8 +243,15 @@ impl Connection {
     /// leaves; but then the locks of its transactions are free at once.
     async fn run_job(&mut self, job: Job) -> Result<(), End> {
         self.settle_and_flush().await?;
+        let admitted = match self.server.jobs().admit(job) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.answer_job(Err(refusal));
+                return Ok(());
+            }
+        };
         let server = Arc::clone(&self.server);
-        let mut job = tokio::task::spawn_blocking(move || server.run_job(job));
+        let mut job = tokio::task::spawn_blocking(move || server.run_job(admitted));
         let done = match self.wait_watchfully(&mut job, None, MindsDrain::No).await? {
             Waited::Over(done) => done,
             Waited::Gone | Waited::TimeUp | Waited::Draining => {
@@ -255,9 +262,13 @@ impl Connection {
         };
         let done =
             done.unwrap_or_else(|panic| Err(refusal(&kv_core::Error::Internal(panic.to_string()))));
+        self.answer_job(done);
+        Ok(())
+    }
+
+    fn answer_job(&mut self, done: Result<(), ErrorReply>) {
         self.client.answer_job(done, self.outbox.buffer());
         self.note_reply();
-        Ok(())
     }
 
     /// Runs a line that had to pause, until it has its reply.

@@ -99,6 +99,10 @@ pub const REFUSALS_MAX: usize = 8;
 /// How long a refused connection is held open at most.
 pub const REFUSAL_LINGER: Duration = Duration::from_millis(500);
 
+/// CHECKPOINTs that may be under way, and BACKUPs, each: one is done and the others wait, and each
+/// holds a thread. A second one is of little use to anybody, so few are enough.
+pub const JOBS_MAX: usize = 8;
+
 /// How long a command waits for a lock without `--lock-timeout`.
 pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// How long an idle session keeps its transactions without `--idle-transaction-timeout`.

@@ -12,6 +12,7 @@ use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::command::Jobs;
 use crate::config::{Config, Storage};
 use crate::connection;
 use crate::listener::{BindError, Connections, Listener};
@@ -26,6 +27,7 @@ pub struct Server {
     /// The files, if there are any.
     store: Option<Store>,
     connections: Connections,
+    jobs: Jobs,
     started: Instant,
 }
 
@@ -94,7 +96,8 @@ impl Server {
             None => storage::builder(&config).open(),
         };
         let connections = Connections::new(config.connections_max);
-        Ok(Arc::new(Server { config, database, store, connections, started: Instant::now() }))
+        let (jobs, started) = (Jobs::default(), Instant::now());
+        Ok(Arc::new(Server { config, database, store, connections, jobs, started }))
     }
 
     /// The settings.
@@ -110,6 +113,11 @@ impl Server {
     /// The files, if there are any.
     pub fn store(&self) -> Option<&Store> {
         self.store.as_ref()
+    }
+
+    /// The commands that keep the disk busy for long.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// How many connections are open.

@@ -81,7 +81,9 @@ impl Session {
                     while !self.client.write_list(&mut listing, &mut out, usize::MAX).unwrap() {}
                 }
                 Ok(Next::Job(job)) => {
-                    let done = self.client.server().run_job(job);
+                    let server = self.client.server();
+                    let admitted = server.jobs().admit(job);
+                    let done = admitted.and_then(|admitted| server.run_job(admitted));
                     self.client.answer_job(done, &mut out);
                 }
                 Err(Pause::Lock(wait)) => {

@@ -51,3 +51,55 @@ fn a_backup_is_not_named_like_a_file_of_sqlite() {
     converse(&mut client, &[("BACKUP tuesday-wal.sqlite", "OK"), ("GET a", "\"1\"")]);
     assert_eq!(names(&data.backups()), ["monday", "tuesday-wal.sqlite"]);
 }
+
+/// Has each of so many clients send a line, while the first of them is kept busy; answers which
+/// were refused.
+fn refused_of(server: &TestServer, lines: &[String]) -> Vec<String> {
+    let mut clients: Vec<_> = lines.iter().map(|_| server.connect()).collect();
+    for (client, line) in clients.iter_mut().zip(lines) {
+        client.send(line);
+    }
+    let replies = clients.iter_mut().map(|client| client.read_line());
+    let is_refused = |reply: &String| {
+        let is_refused = reply.starts_with("ERR LIMIT ");
+        assert!(is_refused && reply.contains("try again") || reply == "OK", "{reply}");
+        is_refused
+    };
+    replies
+        .zip(lines)
+        .filter(|(reply, _)| is_refused(reply))
+        .map(|(_, line)| line.clone())
+        .collect()
+}
+
+#[test]
+fn so_many_checkpoints_and_backups_wait_and_more_are_refused() {
+    /// Of each kind.
+    const JOBS_MAX: usize = 8;
+    let data = Data::new();
+    let mut command = data.command();
+    command.env("KV_FAILPOINTS", "snap.begin=delay:3000");
+    let server = TestServer::start_command(command);
+    converse(&mut server.connect(), &[("PUT a 1", "OK")]);
+    let checkpoints = vec!["CHECKPOINT".to_owned(); JOBS_MAX + 3];
+    assert_eq!(refused_of(&server, &checkpoints).len(), 3);
+    converse(&mut server.connect(), &[("CHECKPOINT", "OK"), ("PUT a 2", "OK")]);
+    let backups: Vec<_> = (10..JOBS_MAX + 15).map(|number| format!("BACKUP {number}")).collect();
+    let refused = refused_of(&server, &backups);
+    assert_eq!(refused.len(), 5);
+    let is_written = |line: &&String| !refused.contains(line);
+    let written = backups.iter().filter(is_written).map(|line| line.replace("BACKUP ", ""));
+    assert_eq!(names(&data.backups()), written.collect::<Vec<_>>());
+    converse(&mut server.connect(), &[("BACKUP later", "OK")]);
+}
+
+#[test]
+fn one_client_may_send_as_many_as_it_likes() {
+    let data = Data::new();
+    let server = TestServer::start_command(data.command());
+    let mut client = server.connect();
+    client.send_raw("CHECKPOINT\nPUT a 1\n".repeat(100));
+    for _ in 0..200 {
+        assert_eq!(client.read_line(), "OK");
+    }
+}
