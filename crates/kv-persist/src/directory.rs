@@ -19,8 +19,9 @@
 //! or a snapshot without the log that goes on from it.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -214,11 +215,15 @@ impl DataDir {
 
     fn has_log(&self) -> Result<bool, Error> {
         let dir = self.log_dir();
-        match std::fs::read_dir(&dir) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(denied("list", &dir, error)),
-        }
+        let mut entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(denied("list", &dir, error)),
+        };
+        // A segment that was never finished is what a crash leaves of the first one, too.
+        let is_log = |entry: &DirEntry| !entry.file_name().as_bytes().ends_with(b".log.new");
+        let log = entries.find(|entry| entry.as_ref().map_or(true, is_log));
+        log.transpose().map(|log| log.is_some()).map_err(|error| denied("list", &dir, error))
     }
 
     fn mismatch(&self, what: String) -> Error {

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+mod backup;
 mod bad_input;
 mod bounds;
 mod crowd;
@@ -16,7 +17,6 @@ mod fuzz;
 mod greedy;
 mod http;
 mod idle;
-mod jobs;
 mod json;
 mod lists;
 mod pipelining;

@@ -1,9 +1,10 @@
-//! CHECKPOINT and BACKUP, which keep the disk busy for long.
+//! BACKUP, and with it CHECKPOINT: how they are named, how many may be under way, and what becomes
+//! of a backup.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kv_testkit::server::{TestServer, on_directory};
+use kv_testkit::server::{TestServer, on_directory, run_to_end};
 
 use crate::{PROGRAM, converse};
 
@@ -17,13 +18,16 @@ impl Data {
         data
     }
 
+    fn path(&self) -> PathBuf {
+        self.0.path().join("kv-data")
+    }
+
     fn backups(&self) -> PathBuf {
         self.0.path().join("backups")
     }
 
     fn command(&self) -> Command {
-        let directory = self.0.path().join("kv-data");
-        let mut command = on_directory(PROGRAM, &directory, &["--checkpoint-interval", "1h"]);
+        let mut command = on_directory(PROGRAM, &self.path(), &["--checkpoint-interval", "1h"]);
         command.arg("--backup-dir").arg(self.backups());
         command
     }
@@ -101,5 +105,38 @@ fn one_client_may_send_as_many_as_it_likes() {
     client.send_raw("CHECKPOINT\nPUT a 1\n".repeat(100));
     for _ in 0..200 {
         assert_eq!(client.read_line(), "OK");
+    }
+}
+
+/// Places that the first start of a restored backup passes, in their order.
+const IN_FIRST_START: [&str; 6] = [
+    "recover.after_snapshot_load",
+    "recover.before_tail_truncate",
+    "log.rotate.before_create",
+    "log.rotate.after_create",
+    "log.rotate.after_dirsync",
+    "recover.after",
+];
+
+#[test]
+fn a_kill_at_any_place_of_the_first_start_of_a_backup_loses_nothing() {
+    let data = Data::new();
+    let server = TestServer::start_command(data.command());
+    converse(&mut server.connect(), &[("PUT a 1", "OK"), ("BACKUP monday", "OK")]);
+    for place in IN_FIRST_START {
+        let restored = Data::new();
+        std::fs::create_dir(restored.path()).unwrap();
+        let snapshot = restored.path().join("kv.sqlite");
+        std::fs::copy(data.backups().join("monday"), snapshot).unwrap();
+        for _ in 0..2 {
+            let mut command = restored.command();
+            command.env("KV_FAILPOINTS", format!("{place}=kill@1"));
+            assert_eq!(run_to_end(command).code, None, "{place} was passed");
+        }
+        let server = TestServer::start_command(restored.command());
+        converse(&mut server.connect(), &[("GET a", "\"1\""), ("PUT a 2", "OK")]);
+        server.kill();
+        let server = TestServer::start_command(restored.command());
+        converse(&mut server.connect(), &[("GET a", "\"2\""), ("CHECK", "OK")]);
     }
 }
