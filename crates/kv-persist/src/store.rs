@@ -10,6 +10,7 @@
 //! same with files of their own.
 
 mod closing;
+mod restored;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ impl Parts {
     ) -> Result<Parts, Error> {
         let began = Instant::now();
         let (loader, recovered) = opened.load(&*fs, builder, threads)?;
-        let Opened { mut snapshot, log: options, begins_log } = opened;
+        let Opened { mut snapshot, log: mut options, begins_log } = opened;
         let dir = options.dir.clone();
         let recover_failed = |error| Error::io("recover", &dir, error);
         failpoint::hit("recover.before_tail_truncate").map_err(recover_failed)?;
@@ -153,9 +154,12 @@ impl Parts {
         let through = recovered.through;
         let replayed = recovered.records;
         let torn_bytes = recovered.torn.as_ref().map_or(0, |torn| torn.bytes);
+        if begins_log {
+            options.database = restored::identify(&mut *snapshot)?;
+        }
         let log = Log::start(fs, options, recovered)?;
         if begins_log {
-            adopt(&mut *snapshot)?;
+            restored::adopt(&mut *snapshot)?;
         }
         let engine_log: Arc<dyn CommitLog> = Arc::<Log>::clone(&log);
         let database = loader.open(through, Some(engine_log));
@@ -164,19 +168,6 @@ impl Parts {
         let keys = database.stats().keys;
         let recovery = Recovery { keys, replayed, torn_bytes, took: began.elapsed() };
         Ok(Parts { database, log, checkpointer, recovery })
-    }
-}
-
-/// Takes the mark of a backup away, now that there is a log: from here on, a snapshot without one
-/// lacks something.
-fn adopt(snapshot: &mut dyn Snapshot) -> Result<(), Error> {
-    match snapshot.adopt() {
-        // Better to serve readers than not to start; the first fold takes it away too.
-        Err(error) if error.is_full() => {
-            tracing::warn!(%error, "the snapshot stays marked as a backup until it is folded into");
-            Ok(())
-        }
-        adopted => adopted,
     }
 }
 

@@ -104,6 +104,18 @@ pub trait Snapshot: fmt::Debug + Send {
     /// [`Error::is_full`] tells whether it may be tried again.
     fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error>;
 
+    /// Whose it is.
+    fn database(&self) -> DatabaseId;
+
+    /// Gives a backup another identity, durably, and answers which it has now: the old one if the
+    /// keys of what is encrypted in it are derived from that, or if it is no backup. It stays
+    /// marked as one, and has no log yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of a fold.
+    fn take_identity(&mut self, database: DatabaseId) -> Result<DatabaseId, Error>;
+
     /// Takes away the mark of a backup, if there is one: the snapshot has a log now. Does nothing
     /// else to what it holds.
     ///

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod backups;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -159,30 +161,6 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn a_backup_is_a_store_of_its_own() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
-    let store = open(&options);
-    store.database().put("k", "kept").unwrap();
-    let restored = dir.path().join("restored");
-    std::fs::create_dir(&restored).unwrap();
-    let through = store.checkpoint().backup(restored.join("kv.sqlite")).unwrap();
-    store.database().put("k", "changed afterwards").unwrap();
-    let restored = StoreOptions { dir: restored, ..options.clone() };
-    let copy = open(&restored);
-    assert_eq!(copy.database().revision(), through.revision);
-    assert_eq!(copy.database().get("k").unwrap().as_deref(), Some(&b"kept"[..]));
-    copy.database().put("k", "goes on").unwrap();
-    drop(copy);
-    assert_eq!(open(&restored).database().get("k").unwrap().as_deref(), Some(&b"goes on"[..]));
-    // A snapshot without its log is refused unless it is a backup.
-    drop(store);
-    std::fs::remove_dir_all(options.dir.join("log")).unwrap();
-    let refused = Store::open(options, &mut builder()).unwrap_err();
-    assert!(refused.is_refusal(), "{refused}");
-}
-
-#[test]
 fn a_start_that_was_cut_short_is_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
@@ -255,27 +233,6 @@ fn what_sqlite_left_beside_an_earlier_database_is_no_part_of_a_new_one() {
     store.database().put("new", "v").unwrap();
     drop(store);
     assert_eq!(pairs(open(&options).database()), [("new".into(), "v".into())]);
-}
-
-#[test]
-fn a_restored_backup_is_none_any_more_once_it_has_a_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
-    let store = open(&options);
-    store.database().put("k", "v").unwrap();
-    store.checkpoint().checkpoint().unwrap();
-    let backup = dir.path().join("backup");
-    store.checkpoint().backup(backup.clone()).unwrap();
-    drop(store);
-    std::fs::remove_dir_all(&options.dir).unwrap();
-    std::fs::create_dir(&options.dir).unwrap();
-    std::fs::copy(backup, options.dir.join("kv.sqlite")).unwrap();
-    let store = open(&options);
-    store.database().put("k", "acknowledged").unwrap();
-    drop(store);
-    std::fs::remove_dir_all(options.dir.join("log")).unwrap();
-    let refused = Store::open(options, &mut builder()).unwrap_err();
-    assert!(refused.to_string().contains("the log that goes on from it is missing"), "{refused}");
 }
 
 #[test]

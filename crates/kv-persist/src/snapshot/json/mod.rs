@@ -264,6 +264,15 @@ impl Snapshot for JsonSnapshot {
         Ok(())
     }
 
+    fn database(&self) -> DatabaseId {
+        self.head.database
+    }
+
+    /// Backups are never of this kind.
+    fn take_identity(&mut self, _database: DatabaseId) -> Result<DatabaseId, Error> {
+        Ok(self.head.database)
+    }
+
     /// Backups are never of this kind; only somebody else could have marked it as one.
     fn adopt(&mut self) -> Result<(), Error> {
         if !self.head.is_backup {

@@ -160,6 +160,15 @@ impl SqliteSnapshot {
         open::look(path, |_, meta| Ok(meta.identity()))
     }
 
+    fn set_meta(&mut self, meta: Meta) -> Result<(), Error> {
+        let failed = || failed(&self.source.path, "change the metadata");
+        let transaction = self.writer.unchecked_transaction().map_err(failed())?;
+        meta.write(&transaction).map_err(failed())?;
+        transaction.commit().map_err(failed())?;
+        self.meta = meta;
+        Ok(())
+    }
+
     /// What the file says of itself.
     pub fn identity(&self) -> Identity {
         self.meta.identity()
@@ -179,16 +188,21 @@ impl Snapshot for SqliteSnapshot {
         self.fold_in(fold)
     }
 
-    fn adopt(&mut self) -> Result<(), Error> {
-        if !self.meta.is_backup {
-            return Ok(());
+    fn database(&self) -> DatabaseId {
+        self.meta.database
+    }
+
+    fn take_identity(&mut self, database: DatabaseId) -> Result<DatabaseId, Error> {
+        if self.meta.is_backup && self.meta.key.is_none() {
+            self.set_meta(Meta { database, ..self.meta.clone() })?;
         }
-        let failed = || failed(&self.source.path, "take away the mark of a backup");
-        let meta = Meta { is_backup: false, ..self.meta.clone() };
-        let transaction = self.writer.unchecked_transaction().map_err(failed())?;
-        meta.write(&transaction).map_err(failed())?;
-        transaction.commit().map_err(failed())?;
-        self.meta = meta;
+        Ok(self.meta.database)
+    }
+
+    fn adopt(&mut self) -> Result<(), Error> {
+        if self.meta.is_backup {
+            self.set_meta(Meta { is_backup: false, ..self.meta.clone() })?;
+        }
         Ok(())
     }
 
