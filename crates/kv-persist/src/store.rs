@@ -158,9 +158,7 @@ impl Parts {
             options.database = restored::identify(&mut *snapshot)?;
         }
         let log = Log::start(fs, options, recovered)?;
-        if begins_log {
-            restored::adopt(&mut *snapshot)?;
-        }
+        restored::adopt(&mut *snapshot)?;
         let engine_log: Arc<dyn CommitLog> = Arc::<Log>::clone(&log);
         let database = loader.open(through, Some(engine_log));
         let checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);

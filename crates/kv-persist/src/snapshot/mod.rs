@@ -116,7 +116,8 @@ pub trait Snapshot: fmt::Debug + Send {
     /// Those of a fold.
     fn take_identity(&mut self, database: DatabaseId) -> Result<DatabaseId, Error>;
 
-    /// Takes away the mark of a backup, if there is one: the snapshot has a log now. Does nothing
+    /// To be called at a start, when there is a log that goes on from it. Until then nothing is
+    /// changed, not even the files. Takes away the mark of a backup, if there is one; does nothing
     /// else to what it holds.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(super) fn identify(snapshot: &mut dyn Snapshot) -> Result<DatabaseId, Error>
     }
 }
 
-/// Step 4.
+/// Step 4; of any other snapshot, that it is used from here on.
 pub(super) fn adopt(snapshot: &mut dyn Snapshot) -> Result<(), Error> {
     match snapshot.adopt() {
         // As before; and the first fold takes it away too.

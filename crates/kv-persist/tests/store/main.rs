@@ -236,6 +236,29 @@ fn what_sqlite_left_beside_an_earlier_database_is_no_part_of_a_new_one() {
 }
 
 #[test]
+fn a_start_that_is_refused_after_a_kill_leaves_what_the_kill_left() {
+    const FILES: [&str; 2] = ["kv.sqlite", "kv.sqlite-wal"];
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = open(&options);
+    store.database().put("k", "v").unwrap();
+    store.checkpoint().checkpoint().unwrap();
+    // As they are at this moment, and without their log.
+    let killed = StoreOptions { dir: dir.path().join("killed"), ..options.clone() };
+    std::fs::create_dir(&killed.dir).unwrap();
+    let content = |options: &StoreOptions| FILES.map(|name| std::fs::read(options.dir.join(name)));
+    for (name, content) in FILES.iter().zip(content(&options)) {
+        std::fs::write(killed.dir.join(name), content.unwrap()).unwrap();
+    }
+    let before = content(&killed).map(Result::unwrap);
+    assert!(!before[1].is_empty());
+    let refused = Store::open(killed.clone(), &mut builder()).unwrap_err();
+    assert!(refused.to_string().contains("the log that goes on from it is missing"), "{refused}");
+    assert!(content(&killed).map(Result::unwrap) == before);
+    assert!(!killed.dir.join("kv.sqlite-shm").exists());
+}
+
+#[test]
 fn clients_that_write_at_once_share_syncs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&options(dir.path()));

@@ -25,6 +25,11 @@ impl NoTrace {
         let index = beside(snapshot, "-shm");
         NoTrace { index: (!index.exists()).then_some(index) }
     }
+
+    /// Leaves whatever there is from now on.
+    pub(super) fn disarm(&mut self) {
+        self.index = None;
+    }
 }
 
 impl Drop for NoTrace {
@@ -55,5 +60,11 @@ mod tests {
             fs::write(&index, "").unwrap();
         }
         drop(NoTrace::of(&dir.path().join("other")));
+        fs::remove_file(&index).unwrap();
+        let mut guard = NoTrace::of(&snapshot);
+        fs::write(&index, "").unwrap();
+        guard.disarm();
+        drop(guard);
+        assert!(index.exists());
     }
 }

@@ -33,6 +33,7 @@ mod schema;
 mod tests;
 mod verify;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,8 @@ pub struct SqliteSnapshot {
     writer: Connection,
     meta: Meta,
     pool: Arc<Pool>,
+    /// There until the file is taken over. Dropped after all connections.
+    no_trace: Option<NoTrace>,
 }
 
 /// Nothing is lost without this, but the file alone is the whole afterwards.
@@ -112,10 +115,13 @@ impl SqliteSnapshot {
     pub fn create(options: SqliteOptions, database: DatabaseId) -> Result<SqliteSnapshot, Error> {
         let key = options.cipher.as_ref().map_or(KeyId::NONE, |cipher| cipher.key_id());
         open::create(&options.path, &Meta::new(database, key, options.keep))?;
-        SqliteSnapshot::open(options)
+        let mut snapshot = SqliteSnapshot::open(options)?;
+        snapshot.take_over()?;
+        Ok(snapshot)
     }
 
-    /// Opens one that exists.
+    /// Opens one that exists. Until it is changed or adopted, closing it leaves everything as it
+    /// was, and what a kill left beside it too.
     ///
     /// # Errors
     ///
@@ -123,12 +129,29 @@ impl SqliteSnapshot {
     /// is something in it that does not belong there: then nothing has been changed.
     pub fn open(options: SqliteOptions) -> Result<SqliteSnapshot, Error> {
         let path = options.path.clone();
+        let no_trace = NoTrace::of(&path);
         open::look(&path, |_, meta| check_key(&path, meta.key, options.cipher.as_deref()))?;
         open::sync(&path)?;
+        let has_wal = fs::exists(open::beside(&path, "-wal")).unwrap_or(true);
         let writer = open::connect(&path, Access::Write)?;
-        open::into_wal_mode(&writer, &path)?;
+        // One that was not there before is removed with the last connection.
+        open::keep_wal(&writer, has_wal).map_err(failed(&path, "open"))?;
         let meta = Meta::read(&writer, &path)?;
-        Ok(SqliteSnapshot::new(options, Access::Read, writer, meta))
+        let mut snapshot = SqliteSnapshot::new(options, Access::Read, writer, meta);
+        snapshot.no_trace = Some(no_trace);
+        Ok(snapshot)
+    }
+
+    /// To be called before anything is changed. Closed after this, the file is the whole.
+    fn take_over(&mut self) -> Result<(), Error> {
+        if let Some(no_trace) = &mut self.no_trace {
+            let path = &self.source.path;
+            open::into_wal_mode(&self.writer, path)?;
+            open::keep_wal(&self.writer, false).map_err(failed(path, "open"))?;
+            no_trace.disarm();
+            self.no_trace = None;
+        }
+        Ok(())
     }
 
     /// Opens one that exists, and changes nothing; it cannot be folded into.
@@ -148,7 +171,8 @@ impl SqliteSnapshot {
         let SqliteOptions { path, keep, cipher, compression } = options;
         let form = Form { cipher, compression };
         let source = Source { path: Arc::new(path), keep, form, access };
-        SqliteSnapshot { source, writer: main, meta, pool: Arc::new(Pool::new()) }
+        let pool = Arc::new(Pool::new());
+        SqliteSnapshot { source, writer: main, meta, pool, no_trace: None }
     }
 
     /// Looks at a file without changing anything.
@@ -157,6 +181,7 @@ impl SqliteSnapshot {
     ///
     /// What keeps it from being used, its key aside.
     pub fn look(path: &Path) -> Result<Identity, Error> {
+        let _no_trace = NoTrace::of(path);
         open::look(path, |_, meta| Ok(meta.identity()))
     }
 
@@ -185,6 +210,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error> {
+        self.take_over()?;
         self.fold_in(fold)
     }
 
@@ -193,6 +219,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn take_identity(&mut self, database: DatabaseId) -> Result<DatabaseId, Error> {
+        self.take_over()?;
         if self.meta.is_backup && self.meta.key.is_none() {
             self.set_meta(Meta { database, ..self.meta.clone() })?;
         }
@@ -200,6 +227,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn adopt(&mut self) -> Result<(), Error> {
+        self.take_over()?;
         if self.meta.is_backup {
             self.set_meta(Meta { is_backup: false, ..self.meta.clone() })?;
         }
@@ -209,6 +237,7 @@ impl Snapshot for SqliteSnapshot {
     /// Moves SQLite's write-ahead log into the file. As long as somebody outside reads what is in
     /// it, part of it stays, and it grows.
     fn tidy(&mut self) -> Result<(), Error> {
+        self.take_over()?;
         // Its blocks are used again, which is faster than allocating others, unless it was long.
         let mode = match self.stats().wal_bytes {
             ..=WAL_BYTES_KEPT_MAX => "PRAGMA wal_checkpoint(RESTART)",

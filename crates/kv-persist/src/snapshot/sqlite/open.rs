@@ -86,6 +86,12 @@ pub(super) fn into_wal_mode(connection: &Connection, path: &Path) -> Result<(), 
     Ok(())
 }
 
+/// Whether closing the last connection leaves SQLite's write-ahead log as it is. Else it moves what
+/// is in it into the file, and removes it.
+pub(super) fn keep_wal(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
+}
+
 /// # Errors
 ///
 /// If there is anything with this name.

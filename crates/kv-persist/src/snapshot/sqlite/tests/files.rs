@@ -128,12 +128,47 @@ fn what_a_kill_left_in_the_write_ahead_log_is_found() {
     let to_read = SqliteSnapshot::open_to_read(copy.options.clone()).unwrap();
     assert_eq!(load(&to_read, 2).unwrap().len(), 2);
     drop(to_read);
-    let opened = copy.open().unwrap();
+    let mut opened = copy.open().unwrap();
     assert_eq!(load(&opened, 2).unwrap().into_values().collect::<Vec<_>>(), versions);
+    opened.adopt().unwrap();
     drop(opened);
+    assert_eq!(copy.names(), ["kv.sqlite"]);
     // Without it, the file is an older one; that it lacks revisions shows by its own.
     std::fs::copy(place.path(), copy.path()).unwrap();
     assert_eq!(copy.open().unwrap().through(), EMPTY);
+}
+
+#[test]
+fn what_is_opened_and_not_adopted_is_left_as_it_was() {
+    let place = village(Keep::All);
+    let mut snapshot = place.open().unwrap();
+    fold(&mut snapshot, &[version(b"tree", 2, 9, Some(b"yellow"))]).unwrap();
+    let killed = Place::new(Keep::All);
+    for suffix in ["", "-wal"] {
+        let from = super::super::open::beside(&place.path(), suffix);
+        std::fs::copy(from, super::super::open::beside(&killed.path(), suffix)).unwrap();
+    }
+    let mut backup = Place::new(Keep::All);
+    backup.options.path = backup.dir.path().join("backup");
+    snapshot.backup(&backup.path()).unwrap();
+    for (place, names) in [(killed, &["kv.sqlite", "kv.sqlite-wal"][..]), (backup, &["backup"])] {
+        let content = || -> Vec<Vec<u8>> {
+            let paths = names.iter().map(|name| place.dir.path().join(name));
+            paths.map(|path| std::fs::read(path).unwrap()).collect()
+        };
+        let before = content();
+        let opened = place.open().unwrap();
+        assert_eq!(load(&opened, 2).unwrap().len(), 3);
+        assert_eq!(older(&opened, b"tree", ALL).unwrap().len(), 2);
+        drop(opened);
+        assert_eq!(place.names(), names);
+        assert!(content() == before, "{names:?}");
+        let mut opened = place.open().unwrap();
+        opened.adopt().unwrap();
+        drop(opened);
+        assert_eq!(place.names(), names[..1]);
+        assert_eq!(place.open().unwrap().through(), stamp(9));
+    }
 }
 
 #[test]
