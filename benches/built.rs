@@ -70,7 +70,7 @@ fn fold(snapshot: &mut SqliteSnapshot, keys: &[Key], values: &[Value], after: u6
     };
     let changes = keys.iter().map(|key| &key[..]).enumerate().map(change).collect();
     let through = stamp(keys.len() - 1);
-    snapshot.fold(&Fold { keys: changes, through, progress: &|_| () }).unwrap();
+    snapshot.fold(&Fold::new(changes, through)).unwrap();
     snapshot.tidy().unwrap();
 }
 

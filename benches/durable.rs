@@ -59,6 +59,8 @@ struct Measured {
 struct Samples {
     figures: Figures,
     commits_per_sync: Vec<f64>,
+    /// Processor time of folding the log, per commit.
+    fold_us: Vec<f64>,
 }
 
 fn main() {
@@ -193,6 +195,8 @@ impl Bench {
                     let [commits, syncs] =
                         ["log_commits", "log_syncs"].map(|name| after.since(&before, name) as f64);
                     samples.commits_per_sync.push(commits / syncs.max(1.0));
+                    let fold_ms = after.since(&before, "checkpoint_cpu_ms") as f64;
+                    samples.fold_us.push(fold_ms * 1e3 / commits.max(1.0));
                 }
                 measured.settle();
             }
@@ -235,11 +239,12 @@ impl Samples {
     fn row(&mut self, name: &str, operation: Operation, depth: usize) -> Vec<String> {
         let mut cells = vec![format!("{}, {name}", operation.name()), depth.to_string()];
         cells.extend(self.figures.cells());
-        cells.push(format!("{:.2}", median(&self.figures.fold_us)));
-        cells.push(match self.commits_per_sync.is_empty() {
-            true => "-".to_owned(),
-            false => format!("{:.1}", median(&self.commits_per_sync)),
-        });
+        for (figures, digits) in [(&self.fold_us, 2), (&self.commits_per_sync, 1)] {
+            cells.push(match figures.is_empty() {
+                true => "-".to_owned(),
+                false => format!("{:.digits$}", median(figures)),
+            });
+        }
         cells
     }
 }

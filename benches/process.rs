@@ -31,16 +31,6 @@ fn stat_cpu_seconds(stat: &str) -> f64 {
     ticks.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / CLOCK_TICKS_PER_SECOND
 }
 
-/// Processor time of those threads of a process that have this name, as [`cpu_seconds`].
-pub fn thread_cpu_seconds(process: u32, name: &str) -> f64 {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    // A thread may end while the list is read.
-    let stats =
-        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
-    let named = format!("({name}) ");
-    stats.filter(|stat| stat.contains(&named)).map(|stat| stat_cpu_seconds(&stat)).sum()
-}
-
 /// How many file descriptors a process has open.
 pub fn descriptors_open(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
@@ -208,9 +198,6 @@ mod tests {
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(60) {}
         assert!(cpu_seconds(me) > before);
-        let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
-        assert!(thread_cpu_seconds(me, name.trim()) > 0.0);
-        assert_eq!(thread_cpu_seconds(me, "no such thread"), 0.0);
     }
 
     #[test]

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use crate::measure::{Latencies, median};
-use crate::process::{Server, cpu_seconds, thread_cpu_seconds};
+use crate::process::{Server, cpu_seconds};
 use crate::table::range;
 use crate::traffic::{Connections, Protocol, Requests, Until};
-
-/// The thread of this repository's server that folds the log.
-const CHECKPOINT_THREAD: &str = "kv-checkpoint";
 
 /// A server with its connections.
 #[derive(Debug)]
@@ -29,8 +26,6 @@ pub struct Figures {
     pub commands_per_second: Vec<f64>,
     /// The server's processor time for each command.
     pub server_us: Vec<f64>,
-    /// Of it, that of folding the log.
-    pub fold_us: Vec<f64>,
     /// The load generator's processor time for each command.
     pub generator_us: Vec<f64>,
     /// Of batches.
@@ -59,10 +54,7 @@ impl Side {
         figures: Option<&mut Figures>,
     ) {
         let server = self.server.process.id();
-        let measured = || {
-            let fold = thread_cpu_seconds(server, CHECKPOINT_THREAD);
-            [cpu_seconds(server), cpu_seconds(std::process::id()), fold]
-        };
+        let measured = || [cpu_seconds(server), cpu_seconds(std::process::id())];
         let before = measured();
         let run = self.connections.run(requests, depth, Until::Elapsed(time));
         let after = measured();
@@ -71,7 +63,6 @@ impl Side {
         figures.commands_per_second.push(run.commands_per_second());
         figures.server_us.push(cpu_us(0));
         figures.generator_us.push(cpu_us(1));
-        figures.fold_us.push(cpu_us(2));
         figures.latencies.merge(&run.latencies);
     }
 }

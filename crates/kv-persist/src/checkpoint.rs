@@ -9,7 +9,8 @@
 //! from the log, sorted by key, and folded in one step: durably, or not at all. Only then is the
 //! log cut. So at any moment the snapshot and the log after it are the whole state.
 //!
-//! Commits never wait for a fold. As it goes on, the log is told how much has been folded
+//! Commits never wait for a fold. It is done where a processor has nothing else to do, until the
+//! log is half as long as it may be; then like all other work. As it goes on, the log is told how much has been folded
 //! ([`Log::free`]), and lets writers go on by as much: when more is written than can be folded,
 //! writers go at the pace of the fold, without stops.
 //!
@@ -21,12 +22,14 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_core::{Revision, Stamp};
 
 use crate::codec;
 use crate::error::Error;
 use crate::failpoint;
+use crate::idle;
 use crate::log::{Log, LogReader};
 use crate::snapshot::{Backup, Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
@@ -42,6 +45,8 @@ pub struct Checkpointer {
     piece_bytes: Option<u64>,
     /// Bytes of the next piece for which writers were let in by a fold that failed.
     freed_ahead: u64,
+    /// Processor time of turns in threads of their own.
+    idle_time: Cell<Duration>,
     /// Cuts the log before the snapshot has what is cut: a planted bug.
     #[cfg(feature = "testing")]
     pub cuts_too_early: bool,
@@ -77,6 +82,7 @@ impl Checkpointer {
             keep,
             piece_bytes: None,
             freed_ahead: 0,
+            idle_time: Cell::default(),
             #[cfg(feature = "testing")]
             cuts_too_early: false,
         }
@@ -92,6 +98,11 @@ impl Checkpointer {
     /// What the snapshot has been folded through.
     pub fn through(&self) -> Through {
         self.snapshot.through()
+    }
+
+    /// The processor time that this thread has taken, and the turns that it had others do.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        idle::cpu_time() + self.idle_time.get()
     }
 
     /// The snapshot's size.
@@ -166,7 +177,15 @@ impl Checkpointer {
             let share = done as f64 / count.max(1) as f64;
             free_to(((piece.log_bytes as f64 * share) as u64).min(piece.log_bytes));
         };
-        let folded = self.snapshot.fold(&Fold { keys, through, progress: &progress });
+        let turn = |act: &mut (dyn FnMut() + Send)| {
+            if self.log.is_pressed() {
+                return act();
+            }
+            let spent = idle::turn("kv-checkpoint", act);
+            self.idle_time.set(self.idle_time.get() + spent);
+        };
+        let fold = Fold { keys, through, progress: &progress, turn: &turn };
+        let folded = self.snapshot.fold(&fold);
         if folded.is_ok() {
             free_to(piece.log_bytes);
         }

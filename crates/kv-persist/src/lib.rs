@@ -48,6 +48,7 @@ pub mod directory;
 pub mod snapshot;
 
 mod guard;
+mod idle;
 
 pub mod checkpoint;
 

@@ -170,7 +170,7 @@ impl Rekey<'_> {
         let copy = beside(&self.path, REKEYED);
         let options = self.new.json_options(copy.clone(), self.new.cipher(self.database));
         let mut new = JsonSnapshot::create(options, self.database)?;
-        new.fold(&Fold { keys: keys.collect(), through, progress: &|_| {} })?;
+        new.fold(&Fold::new(keys.collect(), through))?;
         self.passed("rekey.written")?;
         let renamed = self.new.fs.rename(&copy, &self.path);
         renamed.map_err(|error| Error::io("rename", &copy, error))?;

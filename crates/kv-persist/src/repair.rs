@@ -127,7 +127,7 @@ fn fold(
     keys: Vec<KeyChanges<'_>>,
     through: Through,
 ) -> Result<(), Error> {
-    snapshot.fold(&Fold { keys, through, progress: &|_| {} })
+    snapshot.fold(&Fold::new(keys, through))
 }
 
 fn bytes_of(stored: &Stored<'_>) -> u64 {

@@ -284,7 +284,7 @@ mod tests {
             datum: None,
         };
         let keys = vec![KeyChanges { versions: vec![version(1), version(2)] }];
-        snapshot.fold(&Fold { keys, through: stamp(2), progress: &|_| {} }).unwrap();
+        snapshot.fold(&Fold::new(keys, stamp(2))).unwrap();
         let mut links = Links::default();
         for (revision, (key, version)) in (3..).zip(log) {
             let change = Change { key: key.as_bytes(), version: Version(*version), datum: None };

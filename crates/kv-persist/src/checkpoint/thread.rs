@@ -23,8 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// After a failure it waits so long, then twice as long, and so on up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How much nicer than others the thread is to them (see nice(2)): readers and writers come first.
-const NICENESS: i32 = 19;
 
 /// When to fold without being told to.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +44,8 @@ pub struct CheckpointStats {
     pub keys: u64,
     /// How long the last run took.
     pub last_run: Duration,
+    /// The processor time that all of it took.
+    pub cpu_time: Duration,
     /// Failures in a row; 0 after a success.
     pub failures: u32,
     /// The snapshot's size.
@@ -202,8 +202,6 @@ const WAL_BYTES_UNUSUAL: u64 = 512 << 20;
 impl Worker {
     fn run(mut self) -> Checkpointer {
         let _guard = AbortOnPanic;
-        // Of this thread alone, which Linux counts as a process. If it is refused, all is well.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         loop {
             match self.told.recv_timeout(LOOK_EVERY) {
                 Ok(Job::Fold(answer)) => {
@@ -280,6 +278,7 @@ impl Worker {
         stats.through = folded.through.revision;
         stats.folds += u64::from(folded.keys > 0);
         stats.keys += folded.keys as u64;
+        stats.cpu_time = self.checkpointer.cpu_time();
         stats.snapshot = self.checkpointer.stats();
     }
 

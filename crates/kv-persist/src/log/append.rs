@@ -136,6 +136,11 @@ impl Log {
         self.space.free(bytes);
     }
 
+    /// Whether it holds half of what it may: then folding is urgent.
+    pub fn is_pressed(&self) -> bool {
+        self.space.held() >= self.options.log_bytes_max / 2
+    }
+
     /// Takes back what [`Log::free`] was told too early.
     pub fn unfree(&self, bytes: u64) {
         self.space.unfree(bytes);

@@ -37,6 +37,19 @@ pub struct Fold<'a> {
     pub through: Through,
     /// Told from time to time how many of the keys are done.
     pub progress: &'a dyn Fn(usize),
+    /// Does some part of the work, a few milliseconds of it, before it returns: when and where it
+    /// is in nobody's way.
+    pub turn: &'a Turn<'a>,
+}
+
+/// Does what it is given, once.
+pub type Turn<'a> = dyn Fn(&mut (dyn FnMut() + Send)) + 'a;
+
+impl<'a> Fold<'a> {
+    /// A fold of which nobody need be told, and which is in nobody's way.
+    pub fn new(keys: Vec<KeyChanges<'a>>, through: Through) -> Fold<'a> {
+        Fold { keys, through, progress: &|_| {}, turn: &|act| act() }
+    }
 }
 
 impl fmt::Debug for Fold<'_> {

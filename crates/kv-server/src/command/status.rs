@@ -73,7 +73,7 @@ impl Client {
 }
 
 /// The rows of STATS about the log and the snapshot.
-fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 17] {
+fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 18] {
     let number = StatValue::Number;
     let (log, fold) = (&stats.log, &stats.checkpoint);
     [
@@ -92,6 +92,7 @@ fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 17] {
         ("snapshot_wal_bytes", number(fold.snapshot.wal_bytes)),
         ("checkpoint_folds", number(fold.folds)),
         ("checkpoint_keys", number(fold.keys)),
+        ("checkpoint_cpu_ms", number(fold.cpu_time.as_millis() as u64)),
         ("checkpoint_failures", number(u64::from(fold.failures))),
         (
             "checkpoint_last_ms",

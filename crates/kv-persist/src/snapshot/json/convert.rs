@@ -70,7 +70,7 @@ impl JsonSnapshot {
             versions: versions.iter().map(StoredBuf::borrowed).collect(),
         });
         let through = self.head.through;
-        other.fold(&Fold { keys: keys.collect(), through, progress: &|_| {} })
+        other.fold(&Fold::new(keys.collect(), through))
     }
 }
 

@@ -279,7 +279,7 @@ impl Snapshot for JsonSnapshot {
             return Ok(());
         }
         let through = self.head.through;
-        self.fold(&Fold { keys: Vec::new(), through, progress: &|_| {} })
+        self.fold(&Fold::new(Vec::new(), through))
     }
 
     /// Each fold writes the whole file, so the log may as well have grown as large.

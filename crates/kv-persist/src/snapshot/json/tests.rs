@@ -110,7 +110,7 @@ fn fold(snapshot: &mut JsonSnapshot, revision: u64, versions: &[StoredBuf]) -> R
     }
     let keys = keys.into_values().map(|versions| KeyChanges { versions }).collect();
     let through = Stamp { revision: Revision(revision), time_ms: revision * 1000 };
-    snapshot.fold(&Fold { keys, through, progress: &|_| {} })
+    snapshot.fold(&Fold::new(keys, through))
 }
 
 fn version(key: &str, version: u64, revision: u64, value: Option<ValueBuf>) -> StoredBuf {

@@ -13,7 +13,7 @@
 
 use kv_core::Version;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::meta::Meta;
 use super::row::{Encoder, Form, bound, columns};
@@ -28,8 +28,8 @@ use crate::stored::Stored;
 /// value only to compare the key.
 const PAIR_BYTES_MAX: usize = 200;
 
-/// How many keys are done from one report of progress to the next.
-const KEYS_PER_REPORT: usize = 256;
+/// How many keys are done in one turn: some milliseconds of work.
+const KEYS_PER_TURN: usize = 512;
 
 impl SqliteSnapshot {
     /// Folds changes in.
@@ -38,29 +38,31 @@ impl SqliteSnapshot {
         let path = &self.source.path;
         let hit = |name| failpoint::hit(name).map_err(|error| Error::io("write", path, error));
         hit("snap.begin")?;
-        let transaction = Transaction::new_unchecked(&self.writer, TransactionBehavior::Immediate)
-            .map_err(failed(path, "begin a fold"))?;
+        let transaction = Begun::new(&mut self.writer).map_err(failed(path, "begin a fold"))?;
         let mut meta = self.meta.clone();
         let appended_from = meta.next_id;
         collect::take_over(&mut meta, self.source.keep);
-        let mut keys = KeyFold::new(&self.source, &transaction, &mut meta)?;
-        for (done, changes) in self.source.form.in_order(&fold.keys).enumerate() {
-            if done % KEYS_PER_REPORT == 0 {
-                (fold.progress)(done);
-            }
-            if done == fold.keys.len() / 2 {
+        let ordered = self.source.form.in_order(&fold.keys);
+        for (turn, some) in ordered.chunks(KEYS_PER_TURN).enumerate() {
+            let done = turn * KEYS_PER_TURN;
+            (fold.progress)(done);
+            if (done..done + some.len()).contains(&(ordered.len() / 2)) {
                 hit("snap.mid")?;
             }
-            keys.fold(changes)?;
+            let mut folded = Ok(());
+            (fold.turn)(&mut || {
+                let keys = KeyFold::new(&self.source, &mut *transaction.0, &mut meta);
+                folded = keys.and_then(|mut keys| some.iter().try_for_each(|key| keys.fold(key)));
+            });
+            folded?;
         }
-        drop(keys);
         let appended = meta.next_id - appended_from;
         meta.history += appended;
-        collect::collect(&transaction, &mut meta, appended)
+        collect::collect(transaction.0, &mut meta, appended)
             .map_err(failed(path, "prune history"))?;
         meta.through = fold.through;
         meta.is_backup = false;
-        meta.write(&transaction).map_err(failed(path, "write the metadata"))?;
+        meta.write(transaction.0).map_err(failed(path, "write the metadata"))?;
         hit("snap.before_commit")?;
         transaction.commit().map_err(failed(path, "commit a fold"))?;
         self.meta = meta;
@@ -69,19 +71,39 @@ impl SqliteSnapshot {
     }
 }
 
+/// A transaction that can be gone on with in another thread; rolled back unless it is committed.
+struct Begun<'a>(&'a mut Connection);
+
+impl Begun<'_> {
+    fn new(connection: &mut Connection) -> rusqlite::Result<Begun<'_>> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Begun(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.execute_batch("COMMIT")
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // If it cannot be rolled back, the next one cannot be begun, and says why.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
 impl Form {
     /// The keys in the order of their columns, as far as it matters: text and blobs take turns.
-    fn in_order<'a>(
-        &self,
-        keys: &'a [KeyChanges<'a>],
-    ) -> impl Iterator<Item = &'a KeyChanges<'a>> + use<'a> {
+    fn in_order<'a>(&self, keys: &'a [KeyChanges<'a>]) -> Vec<&'a KeyChanges<'a>> {
         let hash = |changes: &KeyChanges<'_>| {
             let key = changes.versions.first().map_or(&[][..], |version| version.key);
             self.cipher.as_ref().map(|cipher| cipher.hash_key(key))
         };
         let mut order: Vec<_> = (0..keys.len()).map(|index| (hash(&keys[index]), index)).collect();
         order.sort_unstable();
-        order.into_iter().map(|(_, index)| &keys[index])
+        order.into_iter().map(|(_, index)| &keys[index]).collect()
     }
 }
 
@@ -106,7 +128,7 @@ struct Found {
 impl<'a> KeyFold<'a> {
     fn new(
         source: &'a Source,
-        transaction: &'a Transaction<'_>,
+        transaction: &'a Connection,
         meta: &'a mut Meta,
     ) -> Result<KeyFold<'a>, Error> {
         let prepare =

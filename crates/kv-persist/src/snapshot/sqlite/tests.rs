@@ -124,7 +124,7 @@ fn fold(snapshot: &mut SqliteSnapshot, versions: &[StoredBuf]) -> Result<(), Err
     let newest = versions.iter().map(|version| version.stamp.revision.0).max();
     let through = newest.map_or(snapshot.through(), stamp);
     let keys = keys.into_values().map(|versions| KeyChanges { versions }).collect();
-    snapshot.fold(&Fold { keys, through, progress: &|_| {} })
+    snapshot.fold(&Fold::new(keys, through))
 }
 
 /// Everything that a load hands over, by key.
