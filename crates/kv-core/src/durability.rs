@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::critical::Critical;
 use crate::step::Step;
 use crate::types::{Revision, ValueKind, Version};
 use crate::watermark::Watermark;
@@ -112,6 +113,7 @@ pub(crate) struct Reservation<'a> {
 
 impl<'a> Reservation<'a> {
     pub(crate) fn new(log: &'a dyn CommitLog, size: CommitSize) -> Step<Reservation<'a>> {
+        let _whole = Critical::enter();
         Ok(Reservation { log, bytes: log.reserve(size)? })
     }
 
@@ -124,6 +126,7 @@ impl<'a> Reservation<'a> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
+        let _whole = Critical::enter();
         self.log.release(self.bytes);
     }
 }

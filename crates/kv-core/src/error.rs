@@ -295,6 +295,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What a failpoint makes a command fail with.
+    pub(crate) fn injected(error: std::io::Error) -> Error {
+        Error::Io(error.to_string())
+    }
+}
+
 impl std::error::Error for Error {}
 
 impl fmt::Display for Error {

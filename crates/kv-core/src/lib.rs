@@ -46,6 +46,10 @@ pub mod error;
 
 pub mod clock;
 
+pub mod failpoint;
+
+mod critical;
+
 mod key;
 
 pub mod watermark;

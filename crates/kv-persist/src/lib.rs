@@ -37,8 +37,6 @@ mod deadline;
 
 pub mod compress;
 
-pub mod failpoint;
-
 pub mod codec;
 
 pub mod log;
@@ -61,4 +59,6 @@ pub mod repair;
 pub mod rekey;
 
 pub use error::Error;
+/// The places at which tests break it; see [`kv_core::failpoint`].
+pub use kv_core::failpoint;
 pub use store::{ReadOnly, Store, StoreOptions};

@@ -12,11 +12,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::table::{Holder, Wake};
 use super::wait::{LockWait, Outcome, WaitCell};
 use super::{Mode, Owner};
+use crate::critical::Critical;
 use crate::key::Key;
 use crate::store::shard::Shards;
 use crate::types::{Interval, SessionId, ShardIndex, TreeId};
@@ -101,7 +102,7 @@ pub(crate) struct Waits {
 impl Waits {
     /// Grants the lock after all, queues the request, or refuses it.
     pub(crate) fn acquire(&self, shards: &Shards, ask: Ask) -> Result<Option<LockWait>, Refusal> {
-        let mut queue = self.queue.lock();
+        let (mut queue, _whole) = self.change();
         mark(shards, &ask.target);
         match queue.judge(shards, &ask) {
             Ok(None) => {
@@ -141,13 +142,14 @@ impl Waits {
     /// Grants what can be granted after a release.
     pub(crate) fn wake(&self, shards: &Shards, wake: &Wake) {
         if wake.is_needed() {
-            self.queue.lock().grant_ready(shards, wake);
+            let (mut queue, _whole) = self.change();
+            queue.grant_ready(shards, wake);
         }
     }
 
     /// Takes the session's request out of the queue, if it is still there, and settles it.
     pub(crate) fn expire(&self, shards: &Shards, session: SessionId) {
-        let mut queue = self.queue.lock();
+        let (mut queue, _whole) = self.change();
         let Some(&place) = queue.of_session.get(&session) else { return };
         let blocker = queue
             .requests
@@ -161,6 +163,11 @@ impl Waits {
             Target::Range(_) => Wake { all: true, ..Wake::default() },
         };
         queue.grant_ready(shards, &wake);
+    }
+
+    /// The queue, and what keeps others from seeing it half changed.
+    fn change(&self) -> (MutexGuard<'_, Queue>, Critical) {
+        (self.queue.lock(), Critical::enter())
     }
 
     /// Calls `each` with every waiting request.

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::critical::Critical;
 use crate::durability::Stamp;
 use crate::limits::{COMMIT_TIME_MS_MAX, COMMITS_IN_FLIGHT_MAX, REVISION_MAX};
 use crate::types::Revision;
@@ -55,18 +56,6 @@ pub(crate) struct CommitOrder {
     ring: Box<[AtomicU64]>,
     /// The newest revision that the log has on disk; above all revisions if nobody waits for it.
     durable: Arc<Watermark>,
-}
-
-/// Ends the process if a commit panics between its revision and its visibility: what it left
-/// half-installed must never be shown, and no later revision could become visible.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
-    }
 }
 
 impl CommitOrder {
@@ -109,7 +98,8 @@ impl CommitOrder {
         append: impl FnOnce(Stamp),
         install: impl FnOnce(Stamp),
     ) -> Stamp {
-        let _guard = AbortOnPanic;
+        // What is half installed must never be shown, and no later revision could become visible.
+        let _whole = Critical::enter();
         let stamp = self.begin(clock, append);
         install(stamp);
         self.installed(stamp.revision);

@@ -12,6 +12,7 @@
 //! every slot is in both indexes; a version that an open read view needs is never dropped.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -20,6 +21,7 @@ use super::order::{KeyOf, OrderedIndex};
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{Slot, Slots};
+use crate::critical::Critical;
 use crate::limits::{KEYS_PER_LATCH_MAX, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
 use crate::mvcc::views::{Horizon, Views};
@@ -122,8 +124,31 @@ impl Shards {
         self.shards[shard.0].state.read()
     }
 
-    pub(crate) fn write(&self, shard: ShardIndex) -> RwLockWriteGuard<'_, ShardState> {
-        self.shards[shard.0].state.write()
+    pub(crate) fn write(&self, shard: ShardIndex) -> Writing<'_> {
+        let state = self.shards[shard.0].state.write();
+        Writing { _whole: Critical::enter(), state }
+    }
+}
+
+/// A shard that is latched for writing: nobody else sees it before it is whole again.
+#[derive(Debug)]
+pub(crate) struct Writing<'a> {
+    // Dropped in this order: what is not whole stays latched.
+    _whole: Critical,
+    state: RwLockWriteGuard<'a, ShardState>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = ShardState;
+
+    fn deref(&self) -> &ShardState {
+        &self.state
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut ShardState {
+        &mut self.state
     }
 }
 

@@ -6,9 +6,11 @@
 
 use super::tree::{GivenBack, Touched, Tree};
 use super::write::{Current, Write, Written, next_version};
+use crate::critical::Critical;
 use crate::db::Shared;
 use crate::durability::{CommitSize, Payload, Reservation, Stamp};
-use crate::error::AbortReason;
+use crate::error::{AbortReason, Error};
+use crate::failpoint;
 use crate::key::Key;
 use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::lock::table::Wake;
@@ -23,6 +25,7 @@ impl Shared {
     /// now, the tree is as it was.
     pub(crate) fn commit(&self, tree: &mut Tree) -> Step<Option<Revision>> {
         self.order.wait_for_room();
+        let _whole = Critical::enter();
         let touched = in_shard_order(tree);
         let prepared = match self.prepare(&touched) {
             Ok(prepared) => prepared,
@@ -53,7 +56,8 @@ impl Shared {
     /// if it makes nothing: deletes of what is not there do not.
     fn prepare(&self, touched: &[(Key, Touched)]) -> Step<Option<Prepared<'_>>> {
         let Some(log) = self.log() else {
-            return Ok(self.changes_something(touched).then(Prepared::default));
+            let prepared = self.changes_something(touched).then(Prepared::default);
+            return prepared.map(Prepared::passed).transpose();
         };
         let planned = self.plan(touched);
         if planned.is_empty() {
@@ -65,7 +69,7 @@ impl Shared {
         let mut payload = Payload::new();
         let mut changes = planned.iter().map(|&(record, version)| record.change(version));
         log.encode(&mut changes, &mut payload);
-        Ok(Some(Prepared { payload, reservation: Some(reservation) }))
+        Prepared { payload, reservation: Some(reservation) }.passed().map(Some)
     }
 
     /// The records that a commit of these installs, with the versions that they get. All of them
@@ -96,6 +100,7 @@ impl Shared {
 
     /// Ends a tree without a trace.
     pub(crate) fn discard(&self, tree: &mut Tree) {
+        let _whole = Critical::enter();
         let mut wake = Wake::default();
         let touched = in_shard_order(tree);
         self.end(tree.id, touched, None, &mut wake);
@@ -106,7 +111,9 @@ impl Shared {
     pub(crate) fn give_back(&self, tree: TreeId, given_back: Vec<GivenBack>) {
         let mut wake = Wake::default();
         for GivenBack { key, hash, shard, keep } in given_back {
-            self.shards.write(shard).locks.release(hash, &key, tree, keep, &mut wake);
+            let mut state = self.shards.write(shard);
+            failpoint::cross("lock.before_release");
+            state.locks.release(hash, &key, tree, keep, &mut wake);
         }
         self.waits.wake(&self.shards, &wake);
     }
@@ -137,7 +144,9 @@ impl Shared {
                 };
                 if let (Some(stamp), Some(write)) = (stamp, held.write) {
                     self.install(&mut state, held.hash, write.record, stamp);
+                    failpoint::cross("txn.mid_install");
                 }
+                failpoint::cross("lock.before_release");
                 state.locks.release(held.hash, &key, tree, None, wake);
             }
         }
@@ -236,6 +245,7 @@ impl Shared {
         if let Some(log) = self.log() {
             log.encode(&mut std::iter::once(record.change(version)), &mut prepared.payload);
         }
+        let prepared = prepared.passed()?;
         let mut installed = 0;
         let append = |stamp| prepared.append(stamp);
         let stamp = self.order.commit(self.clock(), append, |stamp| {
@@ -259,6 +269,12 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// Passes the last place at which a commit can still be refused.
+    fn passed(self) -> Step<Self> {
+        failpoint::hit("txn.top_commit").map_err(Error::injected)?;
+        Ok(self)
+    }
+
     /// Gives the commit its place in the log, within the critical section.
     fn append(mut self, stamp: Stamp) {
         if let Some(reservation) = self.reservation {

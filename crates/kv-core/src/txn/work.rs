@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::scan::{Layer, Layers, overlay};
 use super::tree::Tree;
 use super::write::{Current, Write, Written};
+use crate::critical::Critical;
 use crate::db::Shared;
 use crate::error::{AbortReason, Error, Holder as ErrorHolder, Limit, LockTarget};
+use crate::failpoint;
 use crate::key::Key;
 use crate::lock::table::Holder;
 use crate::lock::wait::{LockWait, Outcome};
@@ -149,11 +151,20 @@ impl Work<'_> {
         };
         let now = self.shared.clock().now();
         let holder = Holder { owner: self.owner(), mode, since: now };
+        let whole = Critical::enter();
         if self.shared.shards.write(shard).locks.try_acquire(hash, &key, holder) {
-            self.tree.note_lock(key, hash, shard, mode);
-            return Ok(());
+            return self.note_granted(Target::Key { key, hash, shard }, mode, whole);
         }
         self.queue_for(Target::Key { key, hash, shard }, mode)
+    }
+
+    /// Notes a lock that is held, which ends the section that began before it was granted: from
+    /// here on it is released with the tree.
+    fn note_granted(&mut self, target: Target, mode: Mode, whole: Critical) -> Step<()> {
+        let passed = failpoint::hit("lock.after_grant");
+        self.tree.note_granted(target, mode);
+        drop(whole);
+        Ok(passed.map_err(Error::injected)?)
     }
 
     /// Asks for a lock on the interval.
@@ -178,6 +189,7 @@ impl Work<'_> {
     /// Notes what an earlier wait came to. Pauses again if it goes on; but a wait for something
     /// else than is wanted now belongs to an operation that was given up, and is given up too.
     fn settle(&mut self, is_wanted: impl FnOnce(&Target) -> bool) -> Step<()> {
+        let whole = Critical::enter();
         let Some(pending) = self.pending.take() else { return Ok(()) };
         debug_assert_eq!(pending.tree, self.tree.id);
         let is_wanted = is_wanted(&pending.target);
@@ -190,10 +202,7 @@ impl Work<'_> {
                 *self.pending = Some(pending);
                 Err(Pause::Lock(wait))
             }
-            Some(Outcome::Granted) => {
-                self.tree.note_granted(pending.target, pending.mode);
-                Ok(())
-            }
+            Some(Outcome::Granted) => self.note_granted(pending.target, pending.mode, whole),
             Some(Outcome::TimedOut(blocker)) if is_wanted => {
                 let waited = pending.wait_max.unwrap_or_default();
                 Err(timeout(&pending.target, blocker, waited).into())
@@ -212,11 +221,9 @@ impl Work<'_> {
             wait_max,
             now: self.shared.clock().now(),
         };
+        let whole = Critical::enter();
         match self.shared.waits.acquire(&self.shared.shards, ask) {
-            Ok(None) => {
-                self.tree.note_granted(target, mode);
-                Ok(())
-            }
+            Ok(None) => self.note_granted(target, mode, whole),
             Ok(Some(wait)) => {
                 let tree = self.tree.id;
                 let pause = Pause::Lock(wait.clone());

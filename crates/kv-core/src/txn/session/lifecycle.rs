@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::super::tree::{ReadView, Tree};
 use super::{BeginOptions, Parent, Session};
+use crate::critical::Critical;
 use crate::error::{AbortReason, Error, Limit};
+use crate::failpoint;
 use crate::step::{Pause, Step};
 use crate::types::{Isolation, TxnId};
 
@@ -131,6 +133,8 @@ impl Session {
             return Ok(());
         }
         while tree.scopes.len() > 1 && tree.innermost().txn >= txn {
+            failpoint::hit("txn.child_commit").map_err(Error::injected)?;
+            let _whole = Critical::enter();
             let ended = tree.innermost().txn;
             tree.fold_innermost();
             self.roots.remove(&ended);
@@ -158,6 +162,8 @@ impl Session {
             return Ok(());
         }
         while tree.innermost().txn >= txn {
+            failpoint::hit("txn.child_abort").map_err(Error::injected)?;
+            let _whole = Critical::enter();
             let ended = tree.innermost().txn;
             let given_back = tree.undo_innermost();
             self.shared.give_back(tree.id, given_back);

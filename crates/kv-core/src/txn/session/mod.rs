@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::tree::{Touched, Tree};
 use super::work::{Pending, Work};
+use crate::critical::Critical;
 use crate::db::{Database, Shared};
 use crate::error::{AbortReason, Error};
 use crate::lock::wait::Outcome;
@@ -191,6 +192,7 @@ impl Session {
     /// Takes back a request whose operation will not be called again. A lock that was granted
     /// meanwhile stays with its transaction; a single command's transaction ends.
     fn abandon_wait(&mut self) {
+        let _whole = Critical::enter();
         if let Some(pending) = self.pending.take() {
             self.shared.waits.expire(&self.shared.shards, self.id);
             let mut trees = self.trees.values_mut().chain(&mut self.single);

@@ -1,6 +1,6 @@
-//! Named places at which a test makes the program die, fail or dawdle.
+//! Named places at which a test makes the program die, fail or dawdle, for all layers.
 //!
-//! Without the feature `testing`, [`hit`] does nothing and costs nothing. With it, places are armed
+//! Without the feature `testing` a place does nothing and costs nothing. With it, places are armed
 //! by the environment variable `KV_FAILPOINTS`, read once, or by `arm`:
 //!
 //! ```text
@@ -12,16 +12,45 @@
 //!   delay:MS   it takes so many milliseconds longer
 //!   …@N        only the N-th time; without it, every time
 //! ```
+//!
+//! A place is passed by [`hit`]; by [`cross`], where nothing can fail any more; or by [`delay`],
+//! where no thread may be blocked.
+
+use std::io;
+
+#[cfg(feature = "testing")]
+pub use armed::{Action, Failpoint, arm, delay, disarm, is_armed};
 
 /// Passes the place `name`.
 ///
 /// # Errors
 ///
 /// If the place is armed with `error`.
+#[inline(always)]
+pub fn hit(name: &'static str) -> io::Result<()> {
+    let delay = delay(name)?;
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
+    }
+    Ok(())
+}
+
+/// Passes the place `name`, which has no way to fail: `error` does nothing there.
+#[inline(always)]
+pub fn cross(name: &'static str) {
+    // Nobody could be told.
+    let _ = hit(name);
+}
+
+/// As [`hit`], but leaves it to the caller to dawdle for so long.
+///
+/// # Errors
+///
+/// As [`hit`].
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
-pub fn hit(_name: &'static str) -> std::io::Result<()> {
-    Ok(())
+pub fn delay(_name: &'static str) -> io::Result<std::time::Duration> {
+    Ok(std::time::Duration::ZERO)
 }
 
 /// Whether something happens at the place `name`, now or at a later hit.
@@ -30,9 +59,6 @@ pub fn hit(_name: &'static str) -> std::io::Result<()> {
 pub fn is_armed(_name: &'static str) -> bool {
     false
 }
-
-#[cfg(feature = "testing")]
-pub use armed::{Action, Failpoint, arm, disarm, hit, is_armed};
 
 #[cfg(feature = "testing")]
 mod armed {
@@ -118,15 +144,15 @@ mod armed {
         PLACES.lock().armed.remove(name);
     }
 
-    /// Passes the place `name`.
+    /// As [`hit`](super::hit), but leaves it to the caller to dawdle for so long.
     ///
     /// # Errors
     ///
-    /// If the place is armed with `error`.
-    pub fn hit(name: &'static str) -> io::Result<()> {
+    /// As [`hit`](super::hit).
+    pub fn delay(name: &'static str) -> io::Result<Duration> {
         LazyLock::force(&PLACES);
         if !IS_ARMED.load(Ordering::SeqCst) {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let action = {
             let mut places = PLACES.lock();
@@ -135,17 +161,14 @@ mod armed {
             let hits = *hits;
             match places.armed.get(name) {
                 Some(point) if point.only.is_none_or(|only| only == hits) => point.action,
-                _ => return Ok(()),
+                _ => return Ok(Duration::ZERO),
             }
         };
         match action {
             Action::Kill => die(),
             Action::Panic => panic!("failpoint {name}"),
             Action::Error => Err(io::Error::other(format!("failpoint {name}"))),
-            Action::Delay(duration) => {
-                std::thread::sleep(duration);
-                Ok(())
-            }
+            Action::Delay(duration) => Ok(duration),
         }
     }
 
@@ -164,6 +187,7 @@ mod armed {
 
     #[cfg(test)]
     mod tests {
+        use super::super::{cross, hit};
         use super::*;
 
         #[test]
@@ -186,8 +210,18 @@ mod armed {
             assert_eq!(outcomes, [true, false, true]);
             arm("test.second", Failpoint { only: None, ..failpoint });
             assert!(hit("test.second").is_err() && hit("test.other").is_ok());
+            cross("test.second");
             disarm("test.second");
             assert!(hit("test.second").is_ok());
+        }
+
+        #[test]
+        fn who_must_not_block_is_told_how_long_to_wait() {
+            let delay_for = Duration::from_secs(3600);
+            arm("test.slow", Failpoint { action: Action::Delay(delay_for), only: Some(1) });
+            assert_eq!(delay("test.slow").ok(), Some(delay_for));
+            assert_eq!(delay("test.slow").ok(), Some(Duration::ZERO));
+            disarm("test.slow");
         }
     }
 }
