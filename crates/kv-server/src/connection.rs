@@ -29,7 +29,7 @@ use kv_protocol::{ErrorCode, ErrorReply, Framed, LineDecoder, Reply, Request};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use self::outbox::Outbox;
 use crate::command::{Client, Job, Listing, Next, refusal};
@@ -129,9 +129,29 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
         drain,
         server,
     };
-    debug!(%peer, session = connection.client.session().id().0, "connected");
+    let session = connection.client.session().id().0;
+    debug!(%peer, session, "connected");
+    let _told = TellOfPanic { session };
     let ended = shutdown.cut_token().run_until_cancelled(connection.run_to_end()).await;
     debug!(%peer, ?ended, "connection ended");
+}
+
+/// Tells the operator of a panic that ends a connection, and nothing but that: the session is
+/// dropped next, which rolls back what it has open.
+struct TellOfPanic {
+    session: u64,
+}
+
+impl Drop for TellOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!(
+                session = self.session,
+                "a panic has ended this connection, and its transactions are rolled back; the \
+                 server goes on: please report what the panic said"
+            );
+        }
+    }
 }
 
 impl Connection {

@@ -1,8 +1,8 @@
 //! Sending: what can be sent is sent; what depends on the disk, or on a client that does not read,
 //! is waited for.
 
-use kv_core::Stuck;
 use kv_core::error::AbortReason;
+use kv_core::{Stuck, failpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -19,8 +19,16 @@ impl Connection {
             if sendable.is_empty() {
                 break;
             }
-            match self.stream.try_write(sendable) {
-                Ok(bytes) => self.outbox.note_sent(bytes),
+            pass("net.before_reply").await?;
+            let is_cut = sendable.len() > 1 && failpoint::is_armed("net.partial_reply");
+            let part = if is_cut { sendable.len() / 2 } else { sendable.len() };
+            match self.stream.try_write(&sendable[..part]) {
+                Ok(bytes) => {
+                    self.outbox.note_sent(bytes);
+                    if is_cut {
+                        pass("net.partial_reply").await?;
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     self.wait_writable().await?;
                 }
@@ -116,4 +124,13 @@ impl Connection {
         // However it ends, the connection is closed next.
         let _ = timeout(limits::CLOSE_LINGER, linger).await;
     }
+}
+
+/// Passes a failpoint. An error there is that of a broken socket.
+async fn pass(place: &'static str) -> Result<(), End> {
+    let delay = failpoint::delay(place).map_err(|_| End::Gone)?;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    Ok(())
 }
