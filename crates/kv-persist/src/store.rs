@@ -508,6 +508,8 @@ impl Files<'_> {
             log.allocate_bytes = ALLOCATE_BYTES_UNSYNCED;
         }
         log.log_bytes_max = self.options.log_bytes_max;
+        #[cfg(feature = "testing")]
+        shorten_segments(&mut log);
         log.protection = Protection { cipher, compression: self.options.compression };
         log
     }
@@ -545,5 +547,16 @@ impl Fetcher for Archive {
             value: stored.value.map(|value| (value.bytes, value.kind)),
         };
         Ok(found.into_iter().map(old).collect())
+    }
+}
+
+/// Makes segments as short as `KV_SEGMENT_BYTES` says, so that a test need not fill long ones to
+/// see the next one begun.
+#[cfg(feature = "testing")]
+fn shorten_segments(log: &mut LogOptions) {
+    let bytes = std::env::var("KV_SEGMENT_BYTES").ok().and_then(|bytes| bytes.parse().ok());
+    if let Some(bytes) = bytes {
+        log.segment_bytes = bytes;
+        log.allocate_bytes = bytes;
     }
 }

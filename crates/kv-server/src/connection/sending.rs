@@ -14,18 +14,18 @@ use crate::limits;
 impl Connection {
     /// Sends the replies that can be sent: all but those that wait for the disk.
     pub(super) async fn flush(&mut self) -> Result<(), End> {
+        let mut is_to_be_cut = failpoint::is_armed("net.partial_reply");
         loop {
             let sendable = self.outbox.sendable(self.server.database());
             if sendable.is_empty() {
                 break;
             }
             pass("net.before_reply").await?;
-            let is_cut = sendable.len() > 1 && failpoint::is_armed("net.partial_reply");
-            let part = if is_cut { sendable.len() / 2 } else { sendable.len() };
+            let part = if is_to_be_cut { sendable.len() / 2 } else { sendable.len() };
             match self.stream.try_write(&sendable[..part]) {
                 Ok(bytes) => {
                     self.outbox.note_sent(bytes);
-                    if is_cut {
+                    if std::mem::take(&mut is_to_be_cut) {
                         pass("net.partial_reply").await?;
                     }
                 }

@@ -49,7 +49,11 @@ fn commits_there(server: &TestServer) -> usize {
 
 /// The same files once more, to be damaged.
 fn copy(data: &Data) -> Data {
-    let copy = Data { temporary: tempfile::tempdir().unwrap(), flags: data.flags.clone() };
+    let copy = Data {
+        temporary: tempfile::tempdir().unwrap(),
+        flags: data.flags.clone(),
+        environment: Vec::new(),
+    };
     for (path, content) in crate::files_of(&data.path()) {
         let to = copy.path().join(path.strip_prefix(data.path()).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();

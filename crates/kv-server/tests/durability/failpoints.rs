@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use kv_testkit::server::{Ended, TestServer, run_to_end};
 
 use crate::Data;
+use crate::bank::{self, Bank};
 use crate::journal::Journal;
 use crate::writers::{Load, Traffic};
 
@@ -21,6 +22,18 @@ const UNDER_LOAD: [(&str, u64); 10] = [
     ("snap.before_commit", 3),
     ("snap.before_log_truncate", 2),
     ("snap.after_log_truncate", 2),
+];
+
+/// Places of locks, transactions and replies, which a load passes as well.
+const IN_SESSIONS: [(&str, u64); 8] = [
+    ("lock.after_grant", 200),
+    ("lock.before_release", 200),
+    ("txn.child_commit", 30),
+    ("txn.child_abort", 30),
+    ("txn.top_commit", 200),
+    ("txn.mid_install", 200),
+    ("net.before_reply", 100),
+    ("net.partial_reply", 100),
 ];
 
 /// Places where a segment is begun: by a start, and under load when there is another.
@@ -45,8 +58,7 @@ const IN_RECOVERY: [&str; 4] = [
 #[expect(clippy::print_stdout, reason = "which place it was is told when the test fails")]
 fn killed_at(data: &Data, journal: &mut Journal, place: &str, hit: u64) {
     println!("{place}, hit {hit}");
-    let mut command = data.command();
-    command.env("KV_FAILPOINTS", format!("{place}=kill@{hit}"));
+    let command = data.armed(format!("{place}=kill@{hit}"));
     // Some places are passed by the start already.
     let mut server = match TestServer::try_start(command) {
         Ok(server) => server,
@@ -61,11 +73,10 @@ fn killed_at(data: &Data, journal: &mut Journal, place: &str, hit: u64) {
     assert_eq!(signal, Some(9), "{place}, hit {hit}: {}", server.messages());
 }
 
-fn survives_kills_at(place: &str, hits: [u64; 2], flags: &[&'static str]) {
-    let data = Data::with_flags(flags);
+fn survives_kills_at(place: &str, hits: [u64; 2], data: &Data) {
     let mut journal = Journal::default();
     for hit in hits {
-        killed_at(&data, &mut journal, place, hit);
+        killed_at(data, &mut journal, place, hit);
         let server = data.start();
         let first = journal.check(&server);
         server.kill();
@@ -76,7 +87,29 @@ fn survives_kills_at(place: &str, hits: [u64; 2], flags: &[&'static str]) {
 #[test]
 fn a_kill_at_any_place_under_load_loses_nothing() {
     for (place, later) in UNDER_LOAD {
-        survives_kills_at(place, [1, later], &[]);
+        survives_kills_at(place, [1, later], &Data::new());
+    }
+}
+
+#[test]
+fn a_kill_at_any_place_of_locks_commits_and_replies_loses_nothing() {
+    for (place, later) in IN_SESSIONS {
+        survives_kills_at(place, [1, later], &Data::new());
+    }
+}
+
+/// The same with clients that wait for each other's locks.
+#[test]
+fn a_kill_among_clients_that_wait_for_locks_loses_no_money() {
+    for (place, later) in IN_SESSIONS.into_iter().filter(|(place, _)| !place.contains("child")) {
+        let data = Data::new();
+        let mut server = TestServer::start_command(data.armed(format!("{place}=kill@{later}")));
+        let books = Bank::open(&server).wait();
+        assert_eq!(server.wait_for_exit().signal(), Some(9), "{place}");
+        let server = data.start();
+        let first = bank::check(&server, books);
+        server.kill();
+        assert_eq!(bank::check(&data.start(), books), first, "{place}: recovery twice");
     }
 }
 
@@ -100,10 +133,20 @@ fn a_kill_at_any_place_of_a_start_that_begins_a_segment_loses_nothing() {
     }
 }
 
+/// Segments so short that the load begins many: after the two of the first start, and after the
+/// one of the second, each is begun while clients write.
+#[test]
+fn a_kill_at_any_place_where_the_log_goes_on_in_another_segment_loses_nothing() {
+    for place in IN_ROTATION {
+        let data = Data::new().with("KV_SEGMENT_BYTES", "65536");
+        survives_kills_at(place, [3, 12], &data);
+    }
+}
+
 #[test]
 fn a_kill_at_any_place_of_a_json_snapshot_loses_nothing() {
     for place in IN_JSON {
-        survives_kills_at(place, [1, 3], &["--snapshot", "json"]);
+        survives_kills_at(place, [1, 3], &Data::with_flags(&["--snapshot", "json"]));
     }
 }
 
@@ -113,8 +156,7 @@ fn a_kill_at_any_place_of_recovery_loses_nothing() {
         let data = Data::new();
         let mut journal = data.filled_and_killed(Traffic::default());
         for _ in 0..3 {
-            let mut command = data.command();
-            command.env("KV_FAILPOINTS", format!("{place}=kill@1"));
+            let command = data.armed(format!("{place}=kill@1"));
             assert_eq!(run_to_end(command).code, None, "{place} was passed");
         }
         journal.check(&data.start());

@@ -168,7 +168,7 @@ fn commits_in(state: &State) -> BTreeMap<u64, BTreeMap<String, Option<String>>> 
 }
 
 /// Every version of these keys; there must be no others.
-fn read_all(client: &mut Client, keys: &BTreeSet<String>) -> State {
+pub(crate) fn read_all(client: &mut Client, keys: &BTreeSet<String>) -> State {
     let mut state = State::new();
     for key in keys {
         let mut rows = client.ask_list(format!("HISTORY {key}"));

@@ -10,9 +10,7 @@ use crate::Data;
 #[test]
 fn a_client_that_leaves_during_a_checkpoint_holds_nobody_up() {
     let data = Data::with_flags(&["--checkpoint-interval", "1h"]);
-    let mut command = data.command();
-    command.env("KV_FAILPOINTS", "snap.mid=delay:4000");
-    let server = TestServer::start_command(command);
+    let server = TestServer::start_command(data.armed("snap.mid=delay:4000"));
     let (mut leaver, mut other) = (server.connect(), server.connect());
     assert_eq!(leaver.ask("PUT k 1"), "OK");
     assert_eq!(leaver.ask("BEGIN"), "OK 1");

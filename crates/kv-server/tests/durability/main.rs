@@ -14,9 +14,15 @@ mod journal;
 
 mod writers;
 
+mod bank;
+
 mod kill;
 
 mod failpoints;
+
+mod failing;
+
+mod panics;
 
 mod damage;
 
@@ -31,6 +37,10 @@ mod formats;
 mod signals;
 
 mod leaving;
+
+mod room;
+
+mod backup;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -57,6 +67,7 @@ struct Data {
     /// Holds the data directory and whatever else a test puts beside it.
     temporary: tempfile::TempDir,
     flags: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Data {
@@ -67,7 +78,14 @@ impl Data {
     fn with_flags(flags: &[&'static str]) -> Data {
         let unsaid = FLAGS.iter().filter(|[name, _]| !flags.contains(name));
         let flags = unsaid.flatten().chain(flags).copied().collect();
-        Data { temporary: tempfile::tempdir().unwrap(), flags }
+        let temporary = tempfile::tempdir().unwrap();
+        Data { temporary, flags, environment: Vec::new() }
+    }
+
+    /// The same, with a variable of the environment.
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Data {
+        self.environment.push((name, value.into()));
+        self
     }
 
     fn beside(&self, name: &str) -> PathBuf {
@@ -79,7 +97,16 @@ impl Data {
     }
 
     fn command(&self) -> Command {
-        on_directory(PROGRAM, &self.path(), &self.flags)
+        let mut command = on_directory(PROGRAM, &self.path(), &self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The command, with failpoints armed.
+    fn armed(&self, failpoints: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.command();
+        command.env("KV_FAILPOINTS", failpoints);
+        command
     }
 
     fn start(&self) -> TestServer {

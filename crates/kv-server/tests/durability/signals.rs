@@ -31,9 +31,7 @@ fn a_drain_under_load_keeps_all_that_was_acknowledged() {
 fn a_second_signal_stops_at_once_and_loses_nothing() {
     let data = Data::with_flags(&["--checkpoint-interval", "1h"]);
     let mut journal = Journal::default();
-    let mut command = data.command();
-    command.env("KV_FAILPOINTS", "snap.mid=delay:8000");
-    let mut server = TestServer::start_command(command);
+    let mut server = TestServer::start_command(data.armed("snap.mid=delay:8000"));
     let traffic = Traffic { commits_max: 100_000, ..Traffic::default() };
     let load = Load::start(&server, traffic, 0, 1);
     let mut open = server.connect();

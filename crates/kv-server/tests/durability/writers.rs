@@ -72,7 +72,7 @@ fn read(mut client: Client, mut numbers: Numbers, life: usize, traffic: Traffic)
         if !client.try_send_raw(line) {
             break;
         }
-        let Some(reply) = client.read_line_or_end() else { break };
+        let Some(Ok(reply)) = client.read_line_or_cut() else { break };
         let revision = reply.split_whitespace().find_map(|word| word.strip_prefix("revision="));
         let revision = revision.map(|revision| revision.parse().expect("a revision is a number"));
         shown = shown.max(revision.unwrap_or(0));
@@ -182,7 +182,7 @@ impl Writer {
     /// Reads the replies to all that was sent; false if the connection has ended.
     fn read_replies(&mut self) -> bool {
         for decides in std::mem::take(&mut self.awaited) {
-            let Some(reply) = self.client.read_line_or_end() else { return false };
+            let Some(Ok(reply)) = self.client.read_line_or_cut() else { return false };
             if let Some(number) = decides {
                 self.written.commits[number].outcome = outcome_of(&reply);
             }
