@@ -1,11 +1,11 @@
-//! Places of locks, commits and replies that fail or dawdle: who is told what, and that nothing
-//! else changes. Those of the log and of the snapshot are tried where log and snapshot are tested.
+//! Places that fail or dawdle: who is told what, and that nothing else changes.
 
 use std::time::{Duration, Instant};
 
 use kv_testkit::server::{Client, TestServer};
 
 use crate::Data;
+use crate::failpoints::{IN_JSON, IN_ROTATION, UNDER_LOAD};
 use crate::journal::Journal;
 use crate::writers::{Load, Traffic};
 
@@ -118,6 +118,47 @@ fn clients_that_wait_for_slow_replies_do_not_wait_for_each_other() {
     let took = began.elapsed();
     let possible = Duration::from_secs(1)..Duration::from_secs(4);
     assert!(possible.contains(&took), "it took {took:?}");
+}
+
+/// As when the disk fails: those whose commits are not known to be on disk are told so.
+#[test]
+fn an_error_at_any_place_of_the_log_ends_the_server_and_loses_nothing() {
+    let places = UNDER_LOAD.into_iter().filter(|(place, _)| place.starts_with("log."));
+    for (place, hit) in places.chain(IN_ROTATION.map(|place| (place, 4))) {
+        let data = Data::new().with("KV_SEGMENT_BYTES", "65536");
+        let mut journal = Journal::default();
+        let mut server = start(&data, &format!("{place}=error@{hit}"));
+        let traffic = Traffic { commits_max: 100_000, ..Traffic::default() };
+        let load = Load::start(&server, traffic, 0, hit);
+        let status = server.wait_for_exit();
+        assert_eq!(status.code(), Some(1), "{place}: {}", server.messages());
+        load.join(&mut journal);
+        let server = data.start();
+        let first = journal.check(&server);
+        server.kill();
+        assert_eq!(journal.check(&data.start()), first, "{place}: recovery twice");
+    }
+}
+
+/// The snapshot stays as it was, and the next fold has everything.
+#[test]
+fn an_error_at_any_place_of_a_fold_is_made_good_by_the_next() {
+    // The JSON file passes them when it is created, too.
+    let json = IN_JSON.map(|place| (place, "json", 2));
+    let sqlite = UNDER_LOAD.into_iter().filter(|(place, _)| place.starts_with("snap."));
+    for (place, kind, hit) in sqlite.map(|(place, _)| (place, "sqlite", 1)).chain(json) {
+        let data = Data::with_flags(&["--snapshot", kind, "--checkpoint-interval", "1h"]);
+        let mut journal = Journal::default();
+        let server = start(&data, &format!("{place}=error@{hit}"));
+        Load::start(&server, Traffic::default(), 0, 1).join(&mut journal);
+        let mut client = server.connect();
+        assert!(client.ask("CHECKPOINT").starts_with("ERR IO "), "{place}");
+        let first = journal.check(&server);
+        assert_eq!(client.ask("CHECKPOINT"), "OK", "{place}");
+        drop(client);
+        server.kill();
+        assert_eq!(journal.check(&data.start()), first, "{place}");
+    }
 }
 
 /// Where it dawdles changes nothing but the time, and where nothing can fail an error changes

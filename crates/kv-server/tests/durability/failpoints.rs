@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::writers::{Load, Traffic};
 
 /// Places that are passed while there is a load, and how often they surely are.
-const UNDER_LOAD: [(&str, u64); 10] = [
+pub(crate) const UNDER_LOAD: [(&str, u64); 10] = [
     ("log.before_append", 100),
     ("log.partial_append", 20),
     ("log.after_append_before_sync", 20),
@@ -37,14 +37,15 @@ const IN_SESSIONS: [(&str, u64); 8] = [
 ];
 
 /// Places where a segment is begun: by a start, and under load when there is another.
-const IN_ROTATION: [&str; 3] =
+pub(crate) const IN_ROTATION: [&str; 3] =
     ["log.rotate.before_create", "log.rotate.after_create", "log.rotate.after_dirsync"];
 
 /// The kinds of snapshots.
 const KINDS: [&str; 2] = ["sqlite", "json"];
 
 /// Places that only a JSON snapshot passes.
-const IN_JSON: [&str; 2] = ["snap.after_commit_before_rename", "snap.after_rename_before_dirsync"];
+pub(crate) const IN_JSON: [&str; 2] =
+    ["snap.after_commit_before_rename", "snap.after_rename_before_dirsync"];
 
 /// Places that a start passes when there is a log to recover.
 const IN_RECOVERY: [&str; 4] = [
@@ -104,8 +105,9 @@ fn a_kill_among_clients_that_wait_for_locks_loses_no_money() {
     for (place, later) in IN_SESSIONS.into_iter().filter(|(place, _)| !place.contains("child")) {
         let data = Data::new();
         let mut server = TestServer::start_command(data.armed(format!("{place}=kill@{later}")));
-        let books = Bank::open(&server).wait();
+        let bank = Bank::open(&server);
         assert_eq!(server.wait_for_exit().signal(), Some(9), "{place}");
+        let books = bank.wait();
         let server = data.start();
         let first = bank::check(&server, books);
         server.kill();

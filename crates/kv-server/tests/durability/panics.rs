@@ -10,6 +10,7 @@ use kv_testkit::server::TestServer;
 
 use crate::Data;
 use crate::bank::{self, Bank};
+use crate::failpoints::{IN_ROTATION, UNDER_LOAD};
 use crate::journal::Journal;
 use crate::writers::{Load, Traffic};
 
@@ -28,8 +29,10 @@ fn panicked_at(data: &Data, journal: &mut Journal, place: &str, hit: u64) -> Exi
     let mut server = TestServer::start_command(data.armed(format!("{place}=panic@{hit}")));
     server.may_panic();
     let traffic = Traffic { commits_max: 100_000, ..Traffic::default() };
-    Load::start(&server, traffic, journal.writers.len(), hit).join(journal);
+    let load = Load::start(&server, traffic, journal.writers.len(), hit);
+    // Its end is the load's.
     let status = server.wait_for_exit();
+    load.join(journal);
     let messages = server.messages();
     assert!(messages.contains(&format!("failpoint {place}")), "it says where: {messages}");
     status
@@ -64,28 +67,31 @@ fn a_panic_among_clients_that_wait_for_locks_loses_no_money() {
         let data = Data::new();
         let mut server = TestServer::start_command(data.armed(format!("{place}=panic@{hit}")));
         server.may_panic();
-        let books = Bank::open(&server).wait();
+        let bank = Bank::open(&server);
         assert_eq!(server.wait_for_exit().signal(), Some(SIGABRT), "{place}");
-        bank::check(&data.start(), books);
+        bank::check(&data.start(), bank.wait());
     }
 }
 
 #[test]
 fn a_panic_of_the_thread_that_folds_ends_the_process_and_loses_nothing() {
-    let data = Data::new();
-    let mut journal = Journal::default();
-    let status = panicked_at(&data, &mut journal, "snap.mid", 2);
-    assert_eq!(status.signal(), Some(SIGABRT), "{status}");
-    check_twice(&data, &mut journal);
+    for (place, _) in UNDER_LOAD.into_iter().filter(|(place, _)| place.starts_with("snap.")) {
+        let data = Data::new();
+        let mut journal = Journal::default();
+        let status = panicked_at(&data, &mut journal, place, 2);
+        assert_eq!(status.signal(), Some(SIGABRT), "{place}: {status}");
+        check_twice(&data, &mut journal);
+    }
 }
 
 /// Whoever waits for the log is told before the process ends, as when the disk fails.
 #[test]
 fn a_panic_of_the_thread_that_writes_the_log_ends_the_process_and_loses_nothing() {
-    let data = Data::new();
-    let mut journal = Journal::default();
-    for place in ["log.after_append_before_sync", "log.after_sync_before_publish"] {
-        let status = panicked_at(&data, &mut journal, place, 20);
+    let places = UNDER_LOAD.into_iter().filter(|(place, _)| place.starts_with("log."));
+    for (place, hit) in places.chain(IN_ROTATION.map(|place| (place, 4))) {
+        let data = Data::new().with("KV_SEGMENT_BYTES", "65536");
+        let mut journal = Journal::default();
+        let status = panicked_at(&data, &mut journal, place, hit);
         assert_eq!(status.code(), Some(1), "{place}: {status}");
         check_twice(&data, &mut journal);
     }
