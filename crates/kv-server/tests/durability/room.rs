@@ -124,7 +124,7 @@ fn a_server_stops_in_time_while_commits_wait_for_room() {
     check_after(&data, filled);
 }
 
-/// The fold takes its time, and then it fails: who waited for it is told so, and keeps what is open.
+/// The fold takes its time, and then it fails: who waited for it is told, and keeps what is open.
 #[test]
 fn a_commit_that_waits_for_a_fold_which_fails_is_refused() {
     let data = Data::with_flags(&SMALL_LOG);
