@@ -51,7 +51,9 @@ impl SqliteSnapshot {
             }
             let mut folded = Ok(());
             (fold.turn)(&mut || {
-                let keys = KeyFold::new(&self.source, &mut *transaction.0, &mut meta);
+                // Borrowed mutably, since a connection cannot be shared with another thread.
+                let connection: &mut Connection = transaction.0;
+                let keys = KeyFold::new(&self.source, connection, &mut meta);
                 folded = keys.and_then(|mut keys| some.iter().try_for_each(|key| keys.fold(key)));
             });
             folded?;
