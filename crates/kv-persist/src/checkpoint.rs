@@ -10,7 +10,7 @@
 //! log cut. So at any moment the snapshot and the log after it are the whole state.
 //!
 //! Commits never wait for a fold. It is done where a processor has nothing else to do, until the
-//! log is half as long as it may be; then like all other work. As it goes on, the log is told how
+//! log is three quarters full; then like all other work. As it goes on, the log is told how
 //! much has been folded ([`Log::free`]), and lets writers go on by as much: when more is written
 //! than can be folded, writers go at the pace of the fold, without stops.
 //!

@@ -136,9 +136,9 @@ impl Log {
         self.space.free(bytes);
     }
 
-    /// Whether it holds half of what it may: then folding is urgent.
+    /// Whether it holds three quarters of what it may: then folding is urgent.
     pub fn is_pressed(&self) -> bool {
-        self.space.held() >= self.options.log_bytes_max / 2
+        self.space.held() >= self.options.log_bytes_max / 4 * 3
     }
 
     /// Takes back what [`Log::free`] was told too early.
