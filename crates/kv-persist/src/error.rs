@@ -20,8 +20,8 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in it, in bytes.
-        offset: u64,
+        /// Where in it, in bytes; none if it cannot be told, as of a row in an SQLite file.
+        offset: Option<u64>,
         /// What is wrong, and what is safe: a clause without a full stop.
         what: String,
     },
@@ -96,8 +96,11 @@ impl Error {
     /// advice that an operator gets when a start is refused.
     pub fn as_finding(&self) -> String {
         match self {
-            Error::Damaged { path, offset, what } => {
+            Error::Damaged { path, offset: Some(offset), what } => {
                 format!("{}, at byte {offset}: {what}.", path.display())
+            }
+            Error::Damaged { path, offset: None, what } => {
+                format!("{}: {what}.", path.display())
             }
             error => format!("{error}."),
         }
@@ -129,13 +132,17 @@ impl fmt::Display for Error {
                 }
                 f.write_str("; stop it first, or name another --data-dir")
             }
-            Error::Damaged { path, offset, what } => write!(
-                f,
-                "{} is damaged at byte {offset}: {what}; nothing was changed; `kv-server verify` \
-                 tells how far the damage goes, `kv-server repair` saves what can be saved into a \
-                 new directory",
-                path.display()
-            ),
+            Error::Damaged { path, offset, what } => {
+                write!(f, "{} is damaged", path.display())?;
+                if let Some(offset) = offset {
+                    write!(f, " at byte {offset}")?;
+                }
+                write!(
+                    f,
+                    ": {what}; nothing was changed; `kv-server verify` tells how far the damage \
+                     goes, `kv-server repair` saves what can be saved into a new directory"
+                )
+            }
             Error::Mismatch { path, what } => write!(f, "{}: {what}", path.display()),
             Error::FromTheFuture { path, found, known } => write!(
                 f,

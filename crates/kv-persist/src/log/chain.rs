@@ -158,7 +158,7 @@ pub(super) fn lost(scan: &SegmentScan<'_>, end: End, durable: Revision) -> Error
     let last = scan.place().last().revision;
     Error::Damaged {
         path: scan.path().to_owned(),
-        offset: end.offset,
+        offset: Some(end.offset),
         what: format!(
             "{}, after revision {last}, although everything through revision {durable} was \
              durable",

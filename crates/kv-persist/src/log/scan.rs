@@ -40,7 +40,7 @@ impl<'a> RecordView<'a> {
         codec::changes(self.payload).map(move |change| {
             change.map_err(|bad| Error::Damaged {
                 path: view.path.to_owned(),
-                offset: view.offset,
+                offset: Some(view.offset),
                 what: format!("the record of revision {}: {bad}", view.stamp.revision),
             })
         })
@@ -276,7 +276,7 @@ impl<'a> SegmentScan<'a> {
     ) -> Result<RecordView<'_>, Error> {
         let offset = place.offset;
         let record = self.window.have(offset, record_bytes);
-        let damaged = |what| Error::Damaged { path: self.path.clone(), offset, what };
+        let damaged = |what| Error::Damaged { path: self.path.clone(), offset: Some(offset), what };
         let stamp = record.first_chunk().map(RecordHeader::decode).map(|header| header.stamp);
         let stamp = stamp.expect("the record was read whole");
         let expected = Revision(place.last.revision.0 + 1);

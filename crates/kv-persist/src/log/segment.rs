@@ -72,7 +72,7 @@ impl SegmentHeader {
     pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, Error> {
         let damaged = |what: &str| Error::Damaged {
             path: path.to_owned(),
-            offset: 0,
+            offset: Some(0),
             what: format!("{what}, and a segment gets its name only when its header is on disk"),
         };
         if bytes.len() < SEGMENT_HEADER_BYTES {

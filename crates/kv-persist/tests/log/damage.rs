@@ -82,7 +82,7 @@ fn damage_is_named_with_file_offset_and_revision() {
     let path = place.last_segment();
     flip(&path, ends[0] + 40, 1);
     let error = place.refusal();
-    assert!(matches!(error, Error::Damaged { offset, .. } if offset == ends[0] as u64 + 32));
+    assert!(matches!(error, Error::Damaged { offset, .. } if offset == Some(ends[0] as u64 + 32)));
     let text = error.to_string();
     assert!(text.contains("0000000000000001.log"), "{text}");
     assert!(text.contains("after revision 2, although everything through revision 4"), "{text}");

@@ -103,7 +103,7 @@ fn a_flipped_bit_is_found_before_the_seal_is_broken() {
     drop(log);
     let path = place.last_segment();
     flip(&path, 128 + 32 + 30, 1);
-    assert!(matches!(place.refusal(), Error::Damaged { offset: 160, .. }));
+    assert!(matches!(place.refusal(), Error::Damaged { offset: Some(160), .. }));
     flip(&path, 128 + 32 + 30, 1);
     let recovered = kv_persist::log::recover(&*place.fs, &place.options, EMPTY, &mut |_| Ok(()));
     assert_eq!(recovered.expect("recovered").through, stamp(2));

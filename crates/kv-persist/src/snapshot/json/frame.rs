@@ -292,7 +292,11 @@ impl Input {
 
     /// The error for damage in the line that was read last.
     pub(super) fn damaged(&self, what: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.clone(), offset: self.line_offset, what: what.into() }
+        Error::Damaged {
+            path: self.path.clone(),
+            offset: Some(self.line_offset),
+            what: what.into(),
+        }
     }
 
     /// The error for an end that comes too early.
@@ -362,7 +366,11 @@ impl Input {
     }
 
     fn bad_chunk(&self, what: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.clone(), offset: self.chunk_offset, what: what.into() }
+        Error::Damaged {
+            path: self.path.clone(),
+            offset: Some(self.chunk_offset),
+            what: what.into(),
+        }
     }
 
     fn read_file(&self, buffer: &mut [u8]) -> Result<usize, Error> {

@@ -306,10 +306,7 @@ impl Snapshot for JsonSnapshot {
         let read = self.read().and_then(|mut reader| count(&mut reader, &mut verified));
         match read {
             Ok(()) => {}
-            Err(Error::Damaged { path, offset, what }) => {
-                let path = path.display();
-                verified.faults.push(format!("{path}, at byte {offset}: {what}."));
-            }
+            Err(error @ Error::Damaged { .. }) => verified.faults.push(error.as_finding()),
             Err(error) => return Err(error),
         }
         Ok(verified)

@@ -309,7 +309,7 @@ fn check_key(path: &Path, found: KeyId, cipher: Option<&Cipher>) -> Result<(), E
 
 /// An error for a file that is not as it was written.
 fn damaged(path: &Path, what: String) -> Error {
-    Error::Damaged { path: path.to_owned(), offset: 0, what }
+    Error::Damaged { path: path.to_owned(), offset: None, what }
 }
 
 /// An error for a row that is not as it was written.

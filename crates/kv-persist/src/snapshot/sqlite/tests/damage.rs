@@ -53,6 +53,7 @@ fn a_changed_row_is_an_error_for_its_key_and_found_by_verify() {
         for threads in [1, 2] {
             let refused = load(&snapshot, threads);
             assert!(matches!(refused, Err(Error::Damaged { .. })), "{change}: {refused:?}");
+            assert!(!refused.unwrap_err().to_string().contains("byte"), "no place is made up");
         }
         assert_ne!(snapshot.verify().unwrap().faults, Vec::<String>::new(), "{change}");
     }
