@@ -432,7 +432,7 @@ impl Log {
                 Ok(true)
             }
             Err(Failure::Full(error)) => {
-                tracing::warn!(%error, "no new segment can be made now; the log's last one grows on");
+                tracing::warn!(%error, "no new segment can be made; the log's last one grows on");
                 writer.rotate_at = writer.active.end + self.options.allocate_bytes;
                 Ok(false)
             }
