@@ -276,6 +276,12 @@ impl Shared {
         &*self.options.clock
     }
 
+    /// The time by which it is judged now whether something has expired, in milliseconds since the
+    /// Unix epoch. It never runs backwards.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.order.now_ms(self.clock())
+    }
+
     pub(crate) fn log(&self) -> Option<&dyn CommitLog> {
         self.log.as_deref()
     }

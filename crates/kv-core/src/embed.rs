@@ -102,6 +102,20 @@ operations! {
         condition: Condition
     ) -> () =
         session => session.put(None, key.as_ref(), value.as_ref(), kind, Some(condition));
+    /// Stores bytes that expire after so many seconds.
+    fn put_expiring(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, ttl_s: u64) -> () = session =>
+        session.put_expiring(None, key.as_ref(), value.as_ref(), ValueKind::Text, None, ttl_s);
+    /// Stores a value of a kind that expires at a time, in milliseconds since the Unix epoch.
+    fn put_until(
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        kind: ValueKind,
+        expires_ms: u64
+    ) -> () =
+        session => session.put_until(None, key.as_ref(), value.as_ref(), kind, None, expires_ms);
+    /// Has a key expire after so many seconds, or never; false if there is no such key.
+    fn expire_after(key: impl AsRef<[u8]>, ttl_s: Option<u64>) -> bool =
+        session => session.expire_after(None, key.as_ref(), ttl_s);
     /// Deletes a key; false if there was nothing to delete.
     fn delete(key: impl AsRef<[u8]>) -> bool = session => session.delete(None, key.as_ref(), None);
     /// Deletes a key if it has this version.

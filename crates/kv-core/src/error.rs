@@ -139,6 +139,13 @@ pub enum Error {
     },
     /// FOR UPDATE outside a transaction would lock nothing.
     ForUpdateOutside,
+    /// A time to live of no second, or one that ends when no clock here goes on.
+    Lifetime {
+        /// What was asked for, in seconds.
+        seconds: u64,
+        /// The most there can be now.
+        seconds_max: u64,
+    },
     /// The value is not a 64-bit integer.
     NotAnInteger(Box<[u8]>),
     /// The sum does not fit 64 bits.
@@ -258,6 +265,7 @@ impl Error {
             | Error::IsolationOfChild { .. }
             | Error::AtNeedsReadonly
             | Error::FutureRevision { .. }
+            | Error::Lifetime { .. }
             | Error::ForUpdateOutside => "ARGUMENT",
             Error::TooBig { .. } => "TOOBIG",
             Error::NoTransaction(_) => "NOTX",
@@ -324,6 +332,9 @@ impl fmt::Display for Error {
             Error::FutureRevision { asked, newest } => {
                 write!(f, "revision {asked} does not exist yet; the newest is {newest}")
             }
+            Error::Lifetime { seconds, seconds_max } => {
+                write!(f, "a time to live has 1 to {seconds_max} whole seconds, got {seconds}")
+            }
             Error::ForUpdateOutside => {
                 f.write_str("FOR UPDATE locks until the transaction ends; BEGIN one first")
             }
@@ -353,10 +364,6 @@ impl fmt::Display for Error {
                 f,
                 "transaction {parent} has the open child {child}; use that, or end it first"
             ),
-            Error::OwnLock { target, txn } => write!(
-                f,
-                "{target} is locked by this session's own transaction {txn}; end that first"
-            ),
             Error::CommitAll { committed, failed, cause } => {
                 let failed: Vec<String> = failed.iter().map(TxnId::to_string).collect();
                 write!(f, "{committed} committed; {} not: {cause}", failed.join(", "))
@@ -377,9 +384,13 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// The texts of what others caused.
+    /// The texts of what other transactions caused.
     fn fmt_concurrency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::OwnLock { target, txn } => write!(
+                f,
+                "{target} is locked by this session's own transaction {txn}; end that first"
+            ),
             Error::LockTimeout { target, holder, waited } => {
                 write!(f, "waited {} ms for {target}", waited.as_millis())?;
                 if let Some(holder) = holder {

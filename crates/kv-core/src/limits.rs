@@ -36,6 +36,12 @@ pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 4096;
 pub const REVISION_MAX: u64 = (1 << 48) - 1;
 /// Latest time of a commit, in milliseconds since the Unix epoch: 42 bits, the year 2109.
 pub const COMMIT_TIME_MS_MAX: u64 = (1 << 42) - 1;
+/// Latest time at which a value can expire, in milliseconds since the Unix epoch: the clock does
+/// not go further.
+pub const EXPIRY_MS_MAX: u64 = COMMIT_TIME_MS_MAX;
+/// Commits that a store remembers the times of exactly, for views of the past, as long as no two
+/// were in the same millisecond: four megabytes. Older ones are remembered more and more coarsely.
+pub(crate) const COMMIT_TIMES_MAX: usize = 1 << 18;
 /// Partitions that keys hash to and that shards own: many a shard, so that shards are even.
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys installed or visited under one hold of a shard's latch, before others get it.
@@ -45,6 +51,8 @@ pub(crate) const TRIM_PER_WRITE: usize = 2;
 
 const _: () = assert!(KEY_BYTES_MAX <= 1 << 16, "a record has 16 bits for a key's length less one");
 const _: () = assert!(COMMITS_IN_FLIGHT_MAX.is_power_of_two());
+const _: () = assert!(EXPIRY_MS_MAX <= COMMIT_TIME_MS_MAX, "the clock ends before the values do");
+const _: () = assert!(COMMIT_TIMES_MAX >= 4);
 const _: () = assert!(PARTITIONS.is_power_of_two() && SHARDS_MAX * 16 <= PARTITIONS);
 const _: () = assert!(SHARDS >= 1 && SHARDS <= SHARDS_MAX);
 const _: () = assert!(TRANSACTIONS_PER_SESSION_MAX <= TRANSACTIONS_MAX);

@@ -80,6 +80,8 @@ pub struct OldVersion {
     pub stamp: Stamp,
     /// Its value; none for a delete.
     pub value: Option<(Vec<u8>, ValueKind)>,
+    /// When it expires, in milliseconds since the Unix epoch; none is never.
+    pub expires_ms: Option<u64>,
 }
 
 impl Fetch {
@@ -98,7 +100,7 @@ impl Fetch {
             let datum = old.value.as_ref().map(|(bytes, kind)| Datum {
                 bytes,
                 kind: *kind,
-                expires_ms: None,
+                expires_ms: old.expires_ms,
             });
             Record::restored(&self.key, old.version, old.stamp, datum)
         };

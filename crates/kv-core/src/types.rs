@@ -142,6 +142,11 @@ impl Interval {
         Interval::default()
     }
 
+    /// One key alone.
+    pub fn key(key: &[u8]) -> Interval {
+        Interval { from: key.into(), to: Some(just_after(key)) }
+    }
+
     /// The keys `from ≤ key < to`. Empty if `to` is not above `from`.
     pub fn range(from: &[u8], to: &[u8]) -> Interval {
         Interval { from: from.into(), to: Some(to.into()) }

@@ -75,26 +75,41 @@ pub struct Meta {
     pub value_bytes: usize,
     /// When it was committed, in milliseconds since the Unix epoch; none for an own write.
     pub updated_ms: Option<u64>,
+    /// How long it has to live, in milliseconds; none is without end. Counted from when it was
+    /// judged that it is there, so that it repeats as other reads do; for an own write from now,
+    /// and 0 when its time is over before it is committed.
+    pub ttl_ms: Option<u64>,
 }
 
 impl Meta {
-    /// Of a committed version.
-    pub(crate) fn committed(record: &Record) -> Meta {
+    /// Of a committed version that was judged to be there at this time.
+    pub(crate) fn committed(record: &Record, judged_ms: u64) -> Meta {
+        // A view of the past may not know its time exactly, but it is after the commit.
+        let judged_ms = judged_ms.max(record.time_ms());
+        let own = Meta::own(record, record.version(), judged_ms);
         Meta {
-            version: record.version(),
             revision: Some(record.revision()),
             updated_ms: Some(record.time_ms()),
-            ..Meta::own(record, record.version())
+            // It is there, even if its time has come since.
+            ttl_ms: own.ttl_ms.map(|ttl_ms| ttl_ms.max(1)),
+            ..own
         }
     }
 
+    /// Whole seconds that it has to live, rounded up; none is without end.
+    pub fn ttl_s(&self) -> Option<u64> {
+        self.ttl_ms.map(|ttl_ms| ttl_ms.div_ceil(1000))
+    }
+
     /// Of a transaction's own write, which will get this version.
-    pub(crate) fn own(record: &Record, version: Version) -> Meta {
+    pub(crate) fn own(record: &Record, version: Version, now_ms: u64) -> Meta {
         let value_bytes = match record.place() {
             Some(place) => usize::try_from(place.value_bytes).unwrap_or(usize::MAX),
             None => record.value_bytes().len(),
         };
-        Meta { version, revision: None, kind: record.kind(), value_bytes, updated_ms: None }
+        let ttl_ms = record.expires_ms().map(|expires_ms| expires_ms.saturating_sub(now_ms));
+        let kind = record.kind();
+        Meta { version, revision: None, kind, value_bytes, updated_ms: None, ttl_ms }
     }
 }
 

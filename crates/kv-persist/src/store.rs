@@ -544,6 +544,7 @@ impl Fetcher for Archive {
         let old = |stored: StoredBuf| OldVersion {
             version: stored.version,
             stamp: stored.stamp,
+            expires_ms: stored.value.as_ref().and_then(|value| value.expires_ms),
             value: stored.value.map(|value| (value.bytes, value.kind)),
         };
         Ok(found.into_iter().map(old).collect())

@@ -22,6 +22,7 @@
 //! 4; and when t1 has ended, `1:small` and `1:red` go too.
 //!
 //! [`order`] gives the revisions and says which are visible; [`views`] knows which views are open.
+//! [`times`] remembers when revisions were committed, by which views of the past judge expiry.
 //! The version chains themselves are in [`crate::store::shard`].
 //!
 //! Invariants:
@@ -32,4 +33,5 @@
 //!    opened later may find it gone, and is told so (`Pruned`), never given another version.
 
 pub(crate) mod order;
+pub(crate) mod times;
 pub(crate) mod views;

@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::critical::Critical;
 use crate::durability::Stamp;
 use crate::limits::{COMMIT_TIME_MS_MAX, COMMITS_IN_FLIGHT_MAX, REVISION_MAX};
+use crate::mvcc::times::CommitTimes;
 use crate::types::Revision;
 use crate::watermark::Watermark;
 
@@ -40,10 +41,11 @@ const RING_MASK: u64 = COMMITS_IN_FLIGHT_MAX as u64 - 1;
 /// Looks at the watermark before it gives its processor to whoever has to move it.
 const SPINS_BEFORE_YIELD: u32 = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Last {
     revision: u64,
     time_ms: u64,
+    times: CommitTimes,
 }
 
 /// Gives out revisions and knows which are visible.
@@ -53,6 +55,8 @@ pub(crate) struct CommitOrder {
     /// The newest revision given out; changed under the mutex only.
     given: AtomicU64,
     visible: AtomicU64,
+    /// The latest time that a commit was stamped with or that expiry was judged at.
+    latest_ms: AtomicU64,
     ring: Box<[AtomicU64]>,
     /// The newest revision that the log has on disk; above all revisions if nobody waits for it.
     durable: Arc<Watermark>,
@@ -63,9 +67,14 @@ impl CommitOrder {
     pub(crate) fn after(last: Stamp, durable: Arc<Watermark>) -> CommitOrder {
         let Stamp { revision, time_ms } = last;
         CommitOrder {
-            last: Mutex::new(Last { revision: revision.0, time_ms }),
+            last: Mutex::new(Last {
+                revision: revision.0,
+                time_ms,
+                times: CommitTimes::after(last),
+            }),
             given: AtomicU64::new(revision.0),
             visible: AtomicU64::new(revision.0),
+            latest_ms: AtomicU64::new(time_ms),
             ring: (0..COMMITS_IN_FLIGHT_MAX).map(|_| AtomicU64::new(0)).collect(),
             durable,
         }
@@ -107,17 +116,36 @@ impl CommitOrder {
     }
 
     fn begin(&self, clock: &dyn Clock, append: impl FnOnce(Stamp)) -> Stamp {
-        let wall_ms = clock.wall_ms().min(COMMIT_TIME_MS_MAX);
+        let now_ms = self.now_ms(clock);
         let mut last = self.last.lock();
         last.revision += 1;
-        last.time_ms = last.time_ms.max(wall_ms);
+        last.time_ms = last.time_ms.max(now_ms);
         let in_flight = last.revision - self.visible.load(Ordering::Relaxed);
         assert!(last.revision <= REVISION_MAX, "revisions are used up");
         assert!(in_flight <= COMMITS_IN_FLIGHT_MAX as u64, "a commit did not wait for room");
         let stamp = Stamp { revision: Revision(last.revision), time_ms: last.time_ms };
         append(stamp);
+        last.times.push(stamp);
         self.given.store(last.revision, Ordering::SeqCst);
         stamp
+    }
+
+    /// The time by which it is judged now whether something has expired, in milliseconds since the
+    /// Unix epoch. Whatever the wall clock does, it never runs backwards, and is never before a
+    /// commit that is in the past.
+    pub(crate) fn now_ms(&self, clock: &dyn Clock) -> u64 {
+        let wall_ms = clock.wall_ms().min(COMMIT_TIME_MS_MAX);
+        let latest_ms = self.latest_ms.load(Ordering::SeqCst);
+        if wall_ms <= latest_ms {
+            return latest_ms;
+        }
+        self.latest_ms.fetch_max(wall_ms, Ordering::SeqCst).max(wall_ms)
+    }
+
+    /// When a revision was committed, in milliseconds since the Unix epoch, or a time before that
+    /// if it is not known exactly; see [`CommitTimes`].
+    pub(crate) fn time_of(&self, revision: Revision) -> u64 {
+        self.last.lock().times.of(revision).unwrap_or(0)
     }
 
     fn installed(&self, revision: Revision) {
@@ -217,6 +245,19 @@ mod tests {
         let early = order.commit(&ManualClock::new(10), |_| (), |_| ());
         assert!(late.revision < early.revision);
         assert_eq!(early.time_ms, 1000);
+    }
+
+    #[test]
+    fn the_time_that_expiry_goes_by_never_runs_backwards() {
+        let last = Stamp { revision: Revision(7), time_ms: 50 };
+        let order = CommitOrder::after(last, Watermark::new(u64::MAX));
+        assert_eq!(order.now_ms(&ManualClock::new(10)), 50);
+        assert_eq!(order.now_ms(&ManualClock::new(90)), 90);
+        assert_eq!(order.now_ms(&ManualClock::new(60)), 90);
+        let stamp = order.commit(&ManualClock::new(70), |_| (), |_| ());
+        assert_eq!(stamp.time_ms, 90, "nor is a commit before what was judged");
+        assert_eq!(order.time_of(Revision(8)), 90);
+        assert_eq!((order.time_of(Revision(7)), order.time_of(Revision(6))), (50, 0));
     }
 
     #[test]

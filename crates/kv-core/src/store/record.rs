@@ -6,10 +6,15 @@
 //! count 64 | length 64 | revision 48, key length 16 | time 42, flags 6, version 16 | key | value
 //! ```
 //!
-//! A version that does not fit 16 bits, which is rare, has eight bytes more at the end. With 16
-//! bytes of key and 64 of value a record has 112 bytes, one size class of the common allocators.
-//! A handle is one word, and cloning it does not copy the bytes: a reader takes a handle under
-//! the latch and copies outside it.
+//! What few records have stands at the end, in eight bytes each: the time at which the version
+//! expires, and then a version that does not fit 16 bits. With 16 bytes of key and 64 of value a
+//! record has 112 bytes, one size class of the common allocators. A handle is one word, and
+//! cloning it does not copy the bytes: a reader takes a handle under the latch and copies outside
+//! it.
+//!
+//! Whether there is anything under a key is asked of its record in one place,
+//! [`Record::is_live`]. A *delete* is never live; what expires is live until its time, by the
+//! clock of whoever asks. Nothing changes in the store when that time comes.
 //!
 //! The value of a record may be *elsewhere* (evicted to a log or a file); then the bytes after
 //! the key say where, and whoever wants the value gets a [`Place`] to fetch it from.
@@ -18,7 +23,7 @@ use smallvec::SmallVec;
 use triomphe::{Arc, ThinArc};
 
 use crate::durability::{Change, Datum, Stamp};
-use crate::limits::{COMMIT_TIME_MS_MAX, REVISION_MAX};
+use crate::limits::{COMMIT_TIME_MS_MAX, EXPIRY_MS_MAX, REVISION_MAX};
 use crate::types::{Revision, ValueKind, Version};
 
 const FLAG_TOMBSTONE: u64 = 1;
@@ -26,11 +31,14 @@ const FLAG_JSON: u64 = 2;
 const FLAG_ELSEWHERE: u64 = 4;
 /// The version is in the last eight bytes.
 const FLAG_LONG_VERSION: u64 = 8;
+/// The time of expiry is in eight bytes at the end, before the version if that is there too.
+const FLAG_EXPIRES: u64 = 16;
 const FLAG_BITS: u32 = 6;
 const FLAG_MASK: u64 = (1 << FLAG_BITS) - 1;
 const VERSION_BITS: u32 = 16;
 const VERSION_MASK: u64 = (1 << VERSION_BITS) - 1;
-const LONG_VERSION_BYTES: usize = 8;
+/// Of each of the words at the end.
+const WORD_BYTES: usize = 8;
 const KEY_LEN_BITS: u32 = 16;
 const KEY_LEN_MASK: u64 = (1 << KEY_LEN_BITS) - 1;
 /// Keys and values up to this together are put side by side without a second allocation.
@@ -51,15 +59,27 @@ struct Marks {
     revision: u64,
     time_ms: u64,
     version: u64,
+    expires_ms: Option<u64>,
     flags: u64,
 }
 
 impl Marks {
+    /// The words at the end.
+    fn tail(self) -> impl Iterator<Item = u64> {
+        let long_version = (self.version > VERSION_MASK).then_some(self.version);
+        self.expires_ms.into_iter().chain(long_version)
+    }
+
     fn header(self, key_len: usize) -> Header {
         debug_assert!(self.revision <= REVISION_MAX && self.time_ms <= COMMIT_TIME_MS_MAX);
+        debug_assert!(self.expires_ms.is_none_or(|at| at <= EXPIRY_MS_MAX));
         let (flags, version) = match self.version {
             short if short <= VERSION_MASK => (self.flags & !FLAG_LONG_VERSION, short),
             _ => (self.flags | FLAG_LONG_VERSION, 0),
+        };
+        let flags = match self.expires_ms {
+            None => flags & !FLAG_EXPIRES,
+            Some(_) => flags | FLAG_EXPIRES,
         };
         Header {
             revision_key_len: self.revision << KEY_LEN_BITS | (key_len as u64 - 1),
@@ -111,10 +131,12 @@ impl Record {
         Record::build(key, value, Marks { flags: kind_flags(kind), ..Marks::default() })
     }
 
-    /// As [`Record::value`], for a value that will probably get this version: it has room for it.
-    pub(crate) fn value_for(key: &[u8], value: &[u8], kind: ValueKind, version: Version) -> Record {
-        let marks = Marks { flags: kind_flags(kind), version: version.0, ..Marks::default() };
-        Record::build(key, value, marks)
+    /// As [`Record::value`], for a value that may expire, and that will probably get this version:
+    /// it has room for it.
+    pub(crate) fn value_for(key: &[u8], datum: Datum<'_>, version: Version) -> Record {
+        let (flags, expires_ms) = (kind_flags(datum.kind), datum.expires_ms);
+        let marks = Marks { flags, expires_ms, version: version.0, ..Marks::default() };
+        Record::build(key, datum.bytes, marks)
     }
 
     /// A delete that is not committed yet.
@@ -134,7 +156,9 @@ impl Record {
             Some(datum) => kind_flags(datum.kind),
         };
         let Stamp { revision: Revision(revision), time_ms } = stamp;
-        let marks = Marks { revision, time_ms, version: version.0, flags };
+        // A time that no clock here can reach is no other than the last that one can.
+        let expires_ms = datum.and_then(|datum| datum.expires_ms).map(|at| at.min(EXPIRY_MS_MAX));
+        let marks = Marks { revision, time_ms, version: version.0, expires_ms, flags };
         Record::build(key, datum.map_or(&[], |datum| datum.bytes), marks)
     }
 
@@ -142,19 +166,18 @@ impl Record {
         debug_assert!(!key.is_empty() && key.len() <= crate::limits::KEY_BYTES_MAX);
         let header = marks.header(key.len());
         let length = key.len() + rest.len();
-        if length <= SCRATCH_BYTES && marks.version <= VERSION_MASK {
+        let is_plain = marks.version <= VERSION_MASK && marks.expires_ms.is_none();
+        if length <= SCRATCH_BYTES && is_plain {
             let mut bytes = [0; SCRATCH_BYTES];
             bytes[..key.len()].copy_from_slice(key);
             bytes[key.len()..length].copy_from_slice(rest);
             return Record(ThinArc::from_header_and_slice(header, &bytes[..length]));
         }
         let mut bytes: SmallVec<[u8; SCRATCH_BYTES]> =
-            SmallVec::with_capacity(length + LONG_VERSION_BYTES);
+            SmallVec::with_capacity(length + 2 * WORD_BYTES);
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(rest);
-        if marks.version > VERSION_MASK {
-            bytes.extend_from_slice(&marks.version.to_le_bytes());
-        }
+        marks.tail().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         Record(ThinArc::from_header_and_slice(header, &bytes))
     }
 
@@ -175,8 +198,8 @@ impl Record {
     /// Makes it a committed version. Copies it if its length changes, or if a reader of the own
     /// writes still shares it.
     pub(crate) fn stamp(&mut self, revision: Revision, version: Version, time_ms: u64) {
-        let flags = self.marks().flags;
-        let marks = Marks { revision: revision.0, version: version.0, time_ms, flags };
+        let (flags, expires_ms) = (self.flags(), self.expires_ms());
+        let marks = Marks { revision: revision.0, version: version.0, time_ms, expires_ms, flags };
         let header = marks.header(self.key_len());
         let is_long = version.0 > VERSION_MASK;
         let is_in_place = is_long == (flags & FLAG_LONG_VERSION != 0)
@@ -185,7 +208,7 @@ impl Record {
                     *unique.header_mut() = header;
                     if is_long {
                         let bytes = unique.slice_mut();
-                        let from = bytes.len() - LONG_VERSION_BYTES;
+                        let from = bytes.len() - WORD_BYTES;
                         bytes[from..].copy_from_slice(&version.0.to_le_bytes());
                     }
                     true
@@ -214,6 +237,7 @@ impl Record {
             revision: self.revision().0,
             time_ms: self.time_ms(),
             version: self.version().0,
+            expires_ms: self.expires_ms(),
             flags: self.flags(),
         }
     }
@@ -228,8 +252,8 @@ impl Record {
 
     /// What follows the key: the value, or its place.
     fn rest(&self) -> &[u8] {
-        let long_version = usize::from(self.flags() & FLAG_LONG_VERSION != 0) * LONG_VERSION_BYTES;
-        &self.bytes()[self.key_len()..self.bytes().len() - long_version]
+        let words = (self.flags() & (FLAG_LONG_VERSION | FLAG_EXPIRES)).count_ones() as usize;
+        &self.bytes()[self.key_len()..self.bytes().len() - words * WORD_BYTES]
     }
 
     /// The value's bytes. Only for a record that is not elsewhere.
@@ -243,8 +267,38 @@ impl Record {
         (self.flags() & FLAG_ELSEWHERE != 0).then(|| Place::from_bytes(self.rest()))
     }
 
+    /// Whether it is a delete. Whether there is something to be seen is another question: see
+    /// [`Record::is_live`].
     pub(crate) fn is_tombstone(&self) -> bool {
         self.flags() & FLAG_TOMBSTONE != 0
+    }
+
+    /// Whether there is something under the key, for whoever judges it at this time, which is
+    /// asked for only if it matters.
+    #[inline]
+    pub(crate) fn is_live(&self, as_of_ms: impl FnOnce() -> u64) -> bool {
+        match self.flags() & (FLAG_TOMBSTONE | FLAG_EXPIRES) {
+            0 => true,
+            FLAG_EXPIRES => self.expires_ms().is_some_and(|expires_ms| as_of_ms() < expires_ms),
+            _ => false,
+        }
+    }
+
+    /// When it expires, in milliseconds since the Unix epoch; none is never.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        if self.flags() & FLAG_EXPIRES == 0 {
+            return None;
+        }
+        let from_end = 1 + usize::from(self.flags() & FLAG_LONG_VERSION != 0);
+        Some(self.word(from_end))
+    }
+
+    /// One of the words at the end; the last is 1.
+    fn word(&self, from_end: usize) -> u64 {
+        let from = self.bytes().len() - from_end * WORD_BYTES;
+        let mut word = [0; WORD_BYTES];
+        word.copy_from_slice(&self.bytes()[from..from + WORD_BYTES]);
+        u64::from_le_bytes(word)
     }
 
     pub(crate) fn kind(&self) -> ValueKind {
@@ -259,9 +313,7 @@ impl Record {
         if self.flags() & FLAG_LONG_VERSION == 0 {
             return Version(self.header().time_flags_version & VERSION_MASK);
         }
-        let mut version = [0; LONG_VERSION_BYTES];
-        version.copy_from_slice(&self.bytes()[self.bytes().len() - LONG_VERSION_BYTES..]);
-        Version(u64::from_le_bytes(version))
+        Version(self.word(1))
     }
 
     pub(crate) fn time_ms(&self) -> u64 {
@@ -276,8 +328,12 @@ impl Record {
     /// What a log keeps of it, with the version that it gets. Only for a record that is not
     /// elsewhere.
     pub(crate) fn change(&self, version: Version) -> Change<'_> {
-        let datum = Datum { bytes: self.value_bytes(), kind: self.kind(), expires_ms: None };
-        Change { key: self.key(), version, datum: (!self.is_tombstone()).then_some(datum) }
+        Change { key: self.key(), version, datum: (!self.is_tombstone()).then(|| self.datum()) }
+    }
+
+    /// Its value with what belongs to it. Only for a record that is not elsewhere, and no delete.
+    pub(crate) fn datum(&self) -> Datum<'_> {
+        Datum { bytes: self.value_bytes(), kind: self.kind(), expires_ms: self.expires_ms() }
     }
 
     /// Bytes of memory that it holds, without the allocator's own.
@@ -322,6 +378,37 @@ mod tests {
             let away = record.to_elsewhere(Place { area: 1, offset: 2, value_bytes: 5 });
             assert_eq!(away.to_resident(b"value").version(), Version(version));
         }
+    }
+
+    #[test]
+    fn what_expires_is_live_until_its_time() {
+        for version in [1, 65_535, 65_536] {
+            let datum = Datum { bytes: b"value", kind: ValueKind::Json, expires_ms: Some(1000) };
+            let mut record = Record::value_for(b"key", datum, Version(version));
+            record.stamp(Revision(7), Version(version), 500);
+            let away = record.to_elsewhere(Place { area: 1, offset: 2, value_bytes: 5 });
+            for record in [&record, &away, &away.to_resident(b"value")] {
+                assert_eq!((record.version(), record.expires_ms()), (Version(version), Some(1000)));
+                assert!(record.is_live(|| 999) && !record.is_live(|| 1000));
+            }
+            assert_eq!(record.datum(), datum);
+        }
+    }
+
+    #[test]
+    fn a_time_is_asked_for_only_by_what_expires() {
+        assert!(Record::value(b"k", b"v", ValueKind::Text).is_live(|| unreachable!()));
+        assert!(!Record::tombstone(b"k").is_live(|| unreachable!()));
+    }
+
+    #[test]
+    fn a_version_that_grows_long_leaves_the_expiry_in_its_place() {
+        let datum = Datum { bytes: b"v", kind: ValueKind::Text, expires_ms: Some(9) };
+        let mut record = Record::value_for(b"k", datum, Version(1));
+        record.stamp(Revision(1), Version(70_000), 3);
+        assert_eq!((record.version(), record.datum()), (Version(70_000), datum));
+        record.stamp(Revision(2), Version(2), 4);
+        assert_eq!((record.version(), record.datum()), (Version(2), datum));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! gets a released lock commits at a higher revision, and a reader without locks goes by the
 //! watermark, which moves when all of the commit is in.
 
+use super::judged::Judged;
 use super::tree::{GivenBack, Touched, Tree};
 use super::write::{Current, Write, Written, next_version};
 use crate::critical::Critical;
@@ -27,7 +28,7 @@ impl Shared {
         self.order.wait_for_room();
         let _whole = Critical::enter();
         let touched = in_shard_order(tree);
-        let prepared = match self.prepare(&touched) {
+        let prepared = match self.prepare(&touched, &tree.judged) {
             Ok(prepared) => prepared,
             Err(pause) => {
                 tree.touched = touched.into_iter().collect();
@@ -38,13 +39,13 @@ impl Shared {
         let revision = match prepared {
             Some(prepared) => {
                 let append = |stamp| prepared.append(stamp);
-                let install = |stamp| self.end(tree.id, touched, Some(stamp), &mut wake);
+                let install = |stamp| self.end(tree, touched, Some(stamp), &mut wake);
                 let stamp = self.order.commit(self.clock(), append, install);
                 self.log_appended();
                 Some(stamp.revision)
             }
             None => {
-                self.end(tree.id, touched, None, &mut wake);
+                self.end(tree, touched, None, &mut wake);
                 None
             }
         };
@@ -54,12 +55,12 @@ impl Shared {
 
     /// Decides what a commit of these makes, encodes it and reserves its place in the log. `None`
     /// if it makes nothing: deletes of what is not there do not.
-    fn prepare(&self, touched: &[(Key, Touched)]) -> Step<Option<Prepared<'_>>> {
+    fn prepare(&self, touched: &[(Key, Touched)], judged: &Judged) -> Step<Option<Prepared<'_>>> {
         let Some(log) = self.log() else {
-            let prepared = self.changes_something(touched).then(Prepared::default);
+            let prepared = self.changes_something(touched, judged).then(Prepared::default);
             return prepared.map(Prepared::passed).transpose();
         };
-        let planned = self.plan(touched);
+        let planned = self.plan(touched, judged);
         if planned.is_empty() {
             return Ok(None);
         }
@@ -74,7 +75,11 @@ impl Shared {
 
     /// The records that a commit of these installs, with the versions that they get. All of them
     /// are locked, so what is decided here holds until they are installed.
-    fn plan<'t>(&self, touched: &'t [(Key, Touched)]) -> Vec<(&'t Record, Version)> {
+    fn plan<'t>(
+        &self,
+        touched: &'t [(Key, Touched)],
+        judged: &Judged,
+    ) -> Vec<(&'t Record, Version)> {
         let mut planned = Vec::with_capacity(touched.len());
         for of_shard in touched.chunk_by(|(_, one), (_, other)| one.shard == other.shard) {
             let Some((_, Touched { shard, .. })) = of_shard.first() else { continue };
@@ -83,7 +88,7 @@ impl Shared {
                 for (key, held) in some {
                     let Some(write) = &held.write else { continue };
                     let newest = state.newest(held.hash, key);
-                    if makes_version(&write.record, newest) {
+                    if makes_version(&write.record, newest, judged) {
                         planned.push((&write.record, next_version(newest)));
                     }
                 }
@@ -103,7 +108,7 @@ impl Shared {
         let _whole = Critical::enter();
         let mut wake = Wake::default();
         let touched = in_shard_order(tree);
-        self.end(tree.id, touched, None, &mut wake);
+        self.end(tree, touched, None, &mut wake);
         self.leave(tree, wake);
     }
 
@@ -119,18 +124,18 @@ impl Shared {
     }
 
     /// Whether a commit of these would make a version. Deletes of what is not there do not.
-    fn changes_something(&self, touched: &[(Key, Touched)]) -> bool {
+    fn changes_something(&self, touched: &[(Key, Touched)], judged: &Judged) -> bool {
         touched.iter().any(|(key, held)| match &held.write {
             None => false,
             Some(write) if !write.record.is_tombstone() => true,
-            Some(write) => makes_version(&write.record, self.newest(key).as_ref()),
+            Some(write) => makes_version(&write.record, self.newest(key).as_ref(), judged),
         })
     }
 
     /// Installs the writes, if there is a stamp for them, and releases the locks.
     fn end(
         &self,
-        tree: TreeId,
+        tree: &Tree,
         touched: Vec<(Key, Touched)>,
         stamp: Option<Stamp>,
         wake: &mut Wake,
@@ -143,19 +148,26 @@ impl Shared {
                     break;
                 };
                 if let (Some(stamp), Some(write)) = (stamp, held.write) {
-                    self.install(&mut state, held.hash, write.record, stamp);
+                    self.install(&mut state, held.hash, write.record, &tree.judged, stamp);
                     failpoint::cross("txn.mid_install");
                 }
                 failpoint::cross("lock.before_release");
-                state.locks.release(held.hash, &key, tree, None, wake);
+                state.locks.release(held.hash, &key, tree.id, None, wake);
             }
         }
     }
 
-    fn install(&self, state: &mut ShardState, hash: u64, mut record: Record, stamp: Stamp) {
+    fn install(
+        &self,
+        state: &mut ShardState,
+        hash: u64,
+        mut record: Record,
+        judged: &Judged,
+        stamp: Stamp,
+    ) {
         let slot = state.find(hash, record.key());
         let newest = slot.map(|slot| state.newest_in(slot));
-        if !makes_version(&record, newest) {
+        if !makes_version(&record, newest, judged) {
             return;
         }
         record.stamp(stamp.revision, next_version(newest), stamp.time_ms);
@@ -204,7 +216,7 @@ impl Shared {
         // Chosen under the latch: nobody can trim the version before it is read.
         let revision = self.order.readable().max(at_least);
         match state.seen_at(hash, key, revision) {
-            Seen::Record(record) if !record.is_tombstone() => show(record).map(Some),
+            Seen::Record(record) if record.is_live(|| self.now_ms()) => show(record).map(Some),
             Seen::Record(_) | Seen::Nothing => Ok(None),
             Seen::Gone(_) => {
                 debug_assert!(false, "the newest readable version is never dropped");
@@ -214,7 +226,8 @@ impl Shared {
     }
 
     /// A write that is a transaction of its own, if it need not wait for anybody: then it takes no
-    /// lock at all, for the latch covers all of it. `None` if it must queue.
+    /// lock at all, for the latch covers all of it. `None` if it must queue, or if how much it
+    /// writes is not known without a lock.
     ///
     /// The commit's revision is added to `committed`, and what the reply depends on to
     /// `depends_on`.
@@ -226,7 +239,8 @@ impl Shared {
         committed: &mut Revision,
     ) -> Step<Option<Written>> {
         self.order.wait_for_room();
-        let size = CommitSize { changes: 1, bytes: write.data_bytes_max(key) };
+        let Some(bytes) = write.data_bytes_max(key) else { return Ok(None) };
+        let size = CommitSize { changes: 1, bytes };
         let reservation = self.log().map(|log| Reservation::new(log, size)).transpose()?;
         let mut prepared = Prepared { payload: Payload::new(), reservation };
         let hash = self.shards.placement.hash(key);
@@ -240,7 +254,8 @@ impl Shared {
             *depends_on = newest.revision().max(*depends_on);
         }
         let version = next_version(newest);
-        let (written, record) = write.decide(key, Current::new(None, newest))?;
+        let current = Current::new(None, newest, |newest| newest.is_live(|| self.now_ms()));
+        let (written, record) = write.decide(key, current)?;
         let Some(mut record) = record else { return Ok(Some(written)) };
         if let Some(log) = self.log() {
             log.encode(&mut std::iter::once(record.change(version)), &mut prepared.payload);
@@ -283,9 +298,10 @@ impl Prepared<'_> {
     }
 }
 
-/// Whether a write makes a version: all do but deletes of what is not there.
-fn makes_version(record: &Record, newest: Option<&Record>) -> bool {
-    !record.is_tombstone() || newest.is_some_and(|newest| !newest.is_tombstone())
+/// Whether a write makes a version: all do but deletes of what is not there. The DEL has judged
+/// whether it is, so this is the same whenever it is asked.
+fn makes_version(record: &Record, newest: Option<&Record>, judged: &Judged) -> bool {
+    !record.is_tombstone() || newest.is_some_and(|newest| judged.is_live(newest, 0))
 }
 
 /// Takes the tree's keys, those of one shard side by side, so that each latch is taken once.

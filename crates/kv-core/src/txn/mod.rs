@@ -37,7 +37,8 @@
 //! # Where things are
 //!
 //! [`write`] decides what a write command does, given a key's state; [`tree`] keeps the books of a
-//! transaction and its nested ones; [`past`] finds versions that are no longer the newest; [`work`]
+//! transaction and its nested ones, [`judged`] of the times at which it has judged what expires;
+//! [`past`] finds versions that are no longer the newest; [`work`]
 //! reads and writes within one, taking locks; [`commit`] ends them, and does single commands;
 //! [`session`] is what a client has open; [`scan`] reads in key order.
 //!
@@ -47,9 +48,13 @@
 //!    by a lock of some kind; both are held until the tree ends, but for what a rolled back child
 //!    gives back.
 //! 2. A tree that is aborted holds no locks, no view and no writes.
-//! 3. An operation that pauses has changed nothing but locks, and can be called again.
+//! 3. What has expired for a transaction once has expired for it to its end, and what has not, has
+//!    not: a view judges at the time of the view, a SERIALIZABLE one when it first locks the key.
+//! 4. An operation that pauses has changed nothing but locks, and can be called again.
 
 pub(crate) mod write;
+
+pub(crate) mod judged;
 
 pub(crate) mod tree;
 

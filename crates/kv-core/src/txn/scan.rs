@@ -4,6 +4,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use super::judged::Judged;
 use super::tree::Tree;
 use crate::db::Shared;
 use crate::key::Key;
@@ -35,6 +36,11 @@ impl Row {
     /// The key.
     pub fn key(&self) -> &[u8] {
         self.record.key()
+    }
+
+    /// When it expires, in milliseconds since the Unix epoch; none is never.
+    pub fn expires_ms(&self) -> Option<u64> {
+        self.record.expires_ms()
     }
 
     /// The value; none for an uncommitted delete, which only [`crate::Session::show_all`] shows.
@@ -137,6 +143,8 @@ pub struct Scan {
     fetching: Fetching,
     remaining: Option<u64>,
     shows_deletes: bool,
+    /// At what time what expires is judged: all that the scan shows is.
+    judged: Judged,
     /// A scan reads one state to its end, even if its transaction has ended.
     view: OpenView,
 }
@@ -146,6 +154,7 @@ impl Scan {
         shared: &Arc<Shared>,
         options: &ScanOptions,
         view: OpenView,
+        judged: Judged,
         overlay: Vec<Overlaid>,
     ) -> Scan {
         let ScanOptions { interval, limit } = options;
@@ -158,6 +167,7 @@ impl Scan {
             fetching: Fetching::default(),
             remaining: *limit,
             shows_deletes: false,
+            judged,
             view,
         }
     }
@@ -222,7 +232,7 @@ impl Scan {
                 let revision = self.view.revision;
                 let record = self.shared.gone_at(key, revision, *gone, &mut self.fetching)?;
                 self.gone = None;
-                match record.filter(|record| !record.is_tombstone()) {
+                match record.filter(|record| self.judged.is_live(record, 0)) {
                     Some(record) => break Row { record, txn: None },
                     None => continue,
                 }
@@ -231,7 +241,11 @@ impl Scan {
                 None => return Ok(None),
                 Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
                 Some(Layer::Own(own)) => break Row { record: own.record, txn: Some(own.txn) },
-                Some(Layer::Committed(Hit::Record(record))) => break Row { record, txn: None },
+                Some(Layer::Committed(Hit::Record(record))) => {
+                    if self.judged.is_live(&record, 0) {
+                        break Row { record, txn: None };
+                    }
+                }
                 Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, gone)),
             }
         };

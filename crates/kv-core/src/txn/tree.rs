@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
+use super::judged::Judged;
 use crate::error::AbortReason;
 use crate::key::Key;
 use crate::lock::Mode;
@@ -29,6 +30,8 @@ pub(crate) struct Tree {
     pub(crate) scopes: Vec<Scope>,
     pub(crate) touched: BTreeMap<Key, Touched>,
     pub(crate) ranges: Vec<Interval>,
+    /// At what time what expires is judged.
+    pub(crate) judged: Judged,
     /// Of all writes, those included that scopes remember.
     write_set_bytes: usize,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Tree {
 pub(crate) struct ReadView {
     pub(crate) revision: Revision,
     pub(crate) opened: Instant,
+    /// The time at which it is judged what has expired, in milliseconds since the Unix epoch.
+    pub(crate) as_of_ms: u64,
 }
 
 /// One level of nesting.
@@ -93,6 +98,7 @@ impl Tree {
             scopes: Vec::with_capacity(1),
             touched: BTreeMap::new(),
             ranges: Vec::new(),
+            judged: view.map_or_else(Judged::default, |view| Judged::at(view.as_of_ms)),
             write_set_bytes: 0,
         }
     }
@@ -158,11 +164,18 @@ impl Tree {
         held.mode = held.mode.max(mode);
     }
 
-    /// Notes that a request has been granted. Ranges that touch become one.
-    pub(crate) fn note_granted(&mut self, target: Target, mode: Mode) {
+    /// Notes that a request has been granted. Ranges that touch become one; what expires in a range
+    /// is judged from now on as it is at this time.
+    pub(crate) fn note_granted(
+        &mut self,
+        target: Target,
+        mode: Mode,
+        now_ms: impl FnOnce() -> u64,
+    ) {
         match target {
             Target::Key { key, hash, shard } => self.note_lock(key, hash, shard, mode),
             Target::Range(mut interval) => {
+                self.judged.note(&interval, now_ms());
                 self.ranges.retain(|held| match interval.merged(held) {
                     Some(merged) => {
                         interval = merged;
@@ -219,6 +232,7 @@ impl Tree {
     pub(crate) fn clear(&mut self) {
         self.touched.clear();
         self.ranges.clear();
+        self.judged.clear();
         self.scopes.iter_mut().for_each(|scope| scope.undo.clear());
         self.write_set_bytes = 0;
     }

@@ -19,7 +19,7 @@ use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
 use crate::step::{Fetching, Pause, Step};
 use crate::store::record::Record;
-use crate::store::scan::Merge;
+use crate::store::scan::{Hit, Merge};
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
 
 /// A request of the session that is in the queue, or was granted since.
@@ -47,7 +47,7 @@ pub(crate) struct Work<'a> {
 
 impl Work<'_> {
     /// What the transaction sees under a key: its own write, or what is committed; `None` for a
-    /// key that is missing or deleted.
+    /// key that is missing, deleted or expired.
     pub(crate) fn read(&mut self, key: &[u8], for_update: bool) -> Step<Option<Record>> {
         if for_update {
             self.refuse_if_readonly()?;
@@ -66,7 +66,12 @@ impl Work<'_> {
                 self.newest(key)
             }
         };
-        Ok(found.filter(|record| !record.is_tombstone()))
+        Ok(found.filter(|record| self.judge(record)))
+    }
+
+    /// Whether there is something under a committed record's key, as the transaction judges it.
+    fn judge(&mut self, record: &Record) -> bool {
+        self.tree.judged.judge(record, || self.shared.now_ms())
     }
 
     /// The read view of a transaction that reads without locks.
@@ -94,7 +99,9 @@ impl Work<'_> {
         } else {
             None
         };
-        let current = Current::new(self.tree.own(key), newest.as_ref());
+        // Judged even if an own write hides it: a commit that ends in a delete has to know.
+        let is_live = newest.as_ref().is_some_and(|newest| self.judge(newest));
+        let current = Current::new(self.tree.own(key), newest.as_ref(), |_| is_live);
         let (written, record) = write.decide(key, current)?;
         if let Some(record) = record {
             self.check_write_set(key, &record)?;
@@ -162,7 +169,7 @@ impl Work<'_> {
     /// here on it is released with the tree.
     fn note_granted(&mut self, target: Target, mode: Mode, whole: Critical) -> Step<()> {
         let passed = failpoint::hit("lock.after_grant");
-        self.tree.note_granted(target, mode);
+        self.tree.note_granted(target, mode, || self.shared.now_ms());
         drop(whole);
         Ok(passed.map_err(Error::injected)?)
     }
@@ -278,11 +285,17 @@ impl Work<'_> {
         let shards = &self.shared.shards;
         let merge = Merge::new(shards, interval, Revision::NEWEST, Some(nth));
         let mut layers = Layers::new(merge, overlay(self.tree, interval, Some(nth)));
+        let now_ms = self.shared.now_ms();
         let mut rows_left = nth;
         loop {
             let key = match layers.next(shards)? {
                 Layer::Own(own) if own.record.is_tombstone() => continue,
                 Layer::Own(own) => own.key,
+                Layer::Committed(Hit::Record(record))
+                    if !self.tree.judged.is_live(&record, now_ms) =>
+                {
+                    continue;
+                }
                 Layer::Committed(hit) => Key::from(hit.key()),
             };
             rows_left -= 1;

@@ -1,5 +1,6 @@
 //! What a write command does to a key, given the key's state: pure decisions, no locks.
 
+use crate::durability::Datum;
 use crate::error::Error;
 use crate::step::Step;
 use crate::store::record::Record;
@@ -17,15 +18,17 @@ pub(crate) enum Write {
     Put { record: Option<Record>, condition: Option<Condition> },
     /// Delete what is there.
     Delete { if_version: Option<Version> },
-    /// Add to the integer that is there; nothing counts as 0.
+    /// Add to the integer that is there; nothing counts as 0. It keeps its time to live.
     Add { by: i64 },
+    /// Give what is there another time to live; none is without end.
+    Expire { expires_ms: Option<u64> },
 }
 
 /// What a write command answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Done,
-    /// There was nothing to delete.
+    /// There was nothing to delete, or to give a time to live.
     NotThere,
     /// The sum.
     Sum(i64),
@@ -34,16 +37,25 @@ pub(crate) enum Written {
 /// The state of a key as the writer sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Current<'a> {
-    /// What is there; none for a missing or deleted key.
+    /// What is there; none for a missing, deleted or expired key.
     pub(crate) record: Option<&'a Record>,
     /// Its version, or the one that the writer's own write will get; 0 if nothing is there.
     pub(crate) version: Version,
 }
 
 impl<'a> Current<'a> {
-    /// `own` is the transaction's own write, if it has one; `newest` what is committed.
-    pub(crate) fn new(own: Option<&'a Record>, newest: Option<&'a Record>) -> Current<'a> {
-        let record = own.or(newest).filter(|record| !record.is_tombstone());
+    /// `own` is the transaction's own write, if it has one; `newest` what is committed, of which
+    /// `is_live` says whether it is there. An own value is there whatever its time to live: that
+    /// ends after everything that the transaction judges by.
+    pub(crate) fn new(
+        own: Option<&'a Record>,
+        newest: Option<&'a Record>,
+        is_live: impl FnOnce(&Record) -> bool,
+    ) -> Current<'a> {
+        let record = match own {
+            Some(own) => Some(own).filter(|own| !own.is_tombstone()),
+            None => newest.filter(|newest| is_live(newest)),
+        };
         let version = match (record, own) {
             (None, _) => Version(0),
             (Some(_), Some(_)) => next_version(newest),
@@ -64,12 +76,15 @@ impl Write {
         !matches!(self, Write::Put { condition: None, .. })
     }
 
-    /// Bytes of key and value that it writes at most.
-    pub(crate) fn data_bytes_max(&self, key: &[u8]) -> usize {
+    /// Bytes of key and value that it writes at most; none if that depends on what is there.
+    pub(crate) fn data_bytes_max(&self, key: &[u8]) -> Option<usize> {
         match self {
-            Write::Put { record, .. } => record.as_ref().map_or(key.len(), Record::data_bytes),
-            Write::Delete { .. } => key.len(),
-            Write::Add { .. } => key.len() + INTEGER_DIGITS_MAX,
+            Write::Put { record, .. } => {
+                Some(record.as_ref().map_or(key.len(), Record::data_bytes))
+            }
+            Write::Delete { .. } => Some(key.len()),
+            Write::Add { .. } => Some(key.len() + INTEGER_DIGITS_MAX),
+            Write::Expire { .. } => None,
         }
     }
 
@@ -82,7 +97,7 @@ impl Write {
         let condition = match self {
             Write::Put { condition, .. } => *condition,
             Write::Delete { if_version } => if_version.map(Condition::Version),
-            Write::Add { .. } => None,
+            Write::Add { .. } | Write::Expire { .. } => None,
         };
         if let Some(condition) = condition.filter(|demand| !demand.is_met_by(current.version)) {
             let current = current.version;
@@ -94,9 +109,19 @@ impl Write {
             Write::Delete { .. } => Ok((Written::Done, Some(Record::tombstone(key)))),
             Write::Add { by } => {
                 let (sum, kind) = add(key, current, *by)?;
-                let version = Version(current.version.0 + 1);
-                let record = Record::value_for(key, sum.to_string().as_bytes(), kind, version);
+                let expires_ms = current.record.and_then(Record::expires_ms);
+                let digits = sum.to_string();
+                let datum = Datum { bytes: digits.as_bytes(), kind, expires_ms };
+                let record = Record::value_for(key, datum, Version(current.version.0 + 1));
                 Ok((Written::Sum(sum), Some(record)))
+            }
+            Write::Expire { expires_ms } => {
+                let Some(record) = current.record else { return Ok((Written::NotThere, None)) };
+                let value = Value::of(record)?;
+                let expires_ms = *expires_ms;
+                let datum = Datum { bytes: value.bytes(), kind: value.kind(), expires_ms };
+                let record = Record::value_for(key, datum, Version(current.version.0 + 1));
+                Ok((Written::Done, Some(record)))
             }
         }
     }
@@ -130,14 +155,51 @@ mod tests {
         record
     }
 
+    fn version_of(own: Option<&Record>, newest: Option<&Record>) -> Version {
+        Current::new(own, newest, |newest| newest.is_live(|| 1000)).version
+    }
+
+    fn expiring(at_ms: u64) -> Record {
+        let datum = Datum { bytes: b"1", kind: ValueKind::Json, expires_ms: Some(at_ms) };
+        Record::value_for(b"k", datum, Version(4))
+    }
+
     #[test]
     fn own_writes_count_as_the_version_they_will_get() {
         let (newest, own) = (committed(b"1", 4), Record::value(b"k", b"2", ValueKind::Text));
-        assert_eq!(Current::new(None, Some(&newest)).version, Version(4));
-        assert_eq!(Current::new(Some(&own), Some(&newest)).version, Version(5));
-        assert_eq!(Current::new(Some(&own), None).version, Version(1));
-        let deleted = Record::tombstone(b"k");
-        assert_eq!(Current::new(Some(&deleted), Some(&newest)).version, Version(0));
+        assert_eq!(version_of(None, Some(&newest)), Version(4));
+        assert_eq!(version_of(Some(&own), Some(&newest)), Version(5));
+        assert_eq!(version_of(Some(&own), None), Version(1));
+        assert_eq!(version_of(Some(&Record::tombstone(b"k")), Some(&newest)), Version(0));
+    }
+
+    #[test]
+    fn what_has_expired_is_version_0_and_its_numbers_go_on() {
+        let mut newest = expiring(1000);
+        newest.stamp(Revision(4), Version(4), 0);
+        assert_eq!(version_of(None, Some(&newest)), Version(0));
+        assert_eq!(next_version(Some(&newest)), Version(5));
+        let own = expiring(1000);
+        assert_eq!(version_of(Some(&own), Some(&newest)), Version(5), "own writes are there");
+    }
+
+    #[test]
+    fn an_addition_keeps_the_time_to_live_and_expire_changes_it() {
+        let newest = expiring(1001);
+        let current = Current { record: Some(&newest), version: Version(4) };
+        let decide = |mut write: Write| write.decide(b"k", current).expect("it can be decided");
+        let (sum, added) = decide(Write::Add { by: 1 });
+        let added = added.expect("an addition writes");
+        let kept = Datum { bytes: b"2", kind: ValueKind::Json, expires_ms: Some(1001) };
+        assert_eq!((sum, added.datum()), (Written::Sum(2), kept));
+        for expires_ms in [None, Some(7)] {
+            let (_, record) = decide(Write::Expire { expires_ms });
+            let record = record.expect("the same value is written");
+            assert_eq!(record.datum(), Datum { expires_ms, ..newest.datum() });
+        }
+        let nothing = Current { record: None, version: Version(0) };
+        let decided = Write::Expire { expires_ms: Some(7) }.decide(b"k", nothing);
+        assert!(matches!(decided, Ok((Written::NotThere, None))));
     }
 
     #[test]

@@ -232,6 +232,7 @@ impl Fetcher for Attic {
                 version,
                 stamp: Stamp { revision, time_ms: number },
                 value,
+                expires_ms: None,
             });
             if older.until.is_some_and(|until| revision <= until)
                 || older.down_to.is_some_and(|down_to| version <= down_to)

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod embedded;
+mod expiry;
 mod logged;
 mod versions;

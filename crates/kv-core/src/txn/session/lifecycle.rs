@@ -57,7 +57,9 @@ impl Session {
                 Some(views.open_newest(order, self.depends_on))
             }
         };
-        let view = view.map(|revision| ReadView { revision, opened: now });
+        // Of a view of the newest, not before the revision was chosen: nothing in it is later.
+        let as_of_ms = || options.at.map_or_else(|| self.shared.now_ms(), |at| order.time_of(at));
+        let view = view.map(|revision| ReadView { revision, opened: now, as_of_ms: as_of_ms() });
         let mut tree = Tree::new(self.shared.next_tree(), isolation, view);
         let txn = self.next_txn();
         let wait = options.lock_wait_max.or(self.shared.options.lock_wait_max);

@@ -199,7 +199,7 @@ impl Session {
             if let Some(tree) = trees.find(|tree| tree.id == pending.tree)
                 && pending.wait.cell.outcome() == Some(Outcome::Granted)
             {
-                tree.note_granted(pending.target, pending.mode);
+                tree.note_granted(pending.target, pending.mode, || self.shared.now_ms());
             }
         }
         if let Some(mut single) = self.single.take() {

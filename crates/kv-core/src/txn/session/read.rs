@@ -1,5 +1,6 @@
 //! Reading: single keys, versions, history, scans. Nothing here changes more than locks.
 
+use super::super::judged::Judged;
 use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions, overlay};
 use super::super::write::next_version;
 use super::Session;
@@ -57,26 +58,27 @@ impl Session {
     pub fn meta(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Option<Meta>> {
         self.shared.check_key(key)?;
         let Some(root) = self.resolve(txn)? else {
-            return self
-                .shared
-                .see_single(key, self.depends_on, |record| Ok(Meta::committed(record)));
+            let meta = |record: &Record| Ok(Meta::committed(record, self.shared.now_ms()));
+            return self.shared.see_single(key, self.depends_on, meta);
         };
         let Some(record) = self.read(root, key, false)? else { return Ok(None) };
+        let now_ms = self.shared.now_ms();
         if record.revision() != Revision(0) {
-            return Ok(Some(Meta::committed(&record)));
+            let judged_ms = self.work(root)?.tree.judged.time_of(key);
+            return Ok(Some(Meta::committed(&record, judged_ms.unwrap_or(now_ms))));
         }
         // An own write: the version that it will get shows what is committed under it.
         let mut work = self.work(root)?;
         let newest = work.newest(key);
         work.tree.note_shown(key);
-        Ok(Some(Meta::own(&record, next_version(newest.as_ref()))))
+        Ok(Some(Meta::own(&record, next_version(newest.as_ref()), now_ms)))
     }
 
     fn read(&mut self, root: TxnId, key: &[u8], for_update: bool) -> Step<Option<Record>> {
         self.work(root)?.read(key, for_update)
     }
 
-    /// One committed version of a key. Takes no lock, and knows of no transaction.
+    /// One committed version of a key, expired or not. Takes no lock, and knows of no transaction.
     ///
     /// # Errors
     ///
@@ -89,7 +91,8 @@ impl Session {
         found.as_ref().map(Value::of).transpose()
     }
 
-    /// The value that a key had at a revision. Takes no lock, and knows of no transaction.
+    /// The value that a key had at a revision, as of the time of that commit. Takes no lock, and
+    /// knows of no transaction.
     ///
     /// # Errors
     ///
@@ -98,11 +101,13 @@ impl Session {
         self.shared.check_key(key)?;
         self.check_revision(revision)?;
         let found = self.shared.seen_at(key, revision, &mut self.fetching)?;
-        let found = found.filter(|record| !record.is_tombstone());
+        let as_of_ms = || self.shared.order.time_of(revision);
+        let found = found.filter(|record| record.is_live(as_of_ms));
         found.as_ref().map(Value::of).transpose()
     }
 
-    /// The committed versions of a key that are kept, newest first, at most `limit`.
+    /// The committed versions of a key that are kept, expired ones too, newest first, at most
+    /// `limit`.
     ///
     /// # Errors
     ///
@@ -124,7 +129,8 @@ impl Session {
     pub fn scan(&mut self, txn: Option<TxnId>, options: &ScanOptions) -> Step<Scan> {
         let Some(root) = self.resolve(txn)? else {
             let view = OpenView::newest(&self.shared, self.depends_on);
-            return Ok(Scan::new(&self.shared, options, view, Vec::new()));
+            let judged = Judged::at(self.shared.now_ms());
+            return Ok(Scan::new(&self.shared, options, view, judged, Vec::new()));
         };
         let mut work = self.work(root)?;
         let revision = match work.tree.view {
@@ -139,17 +145,19 @@ impl Session {
             }
         };
         let overlay = overlay(work.tree, &options.interval, options.limit);
+        let judged = work.tree.judged.part(&options.interval);
         let view = OpenView::at(&self.shared, revision);
-        Ok(Scan::new(&self.shared, options, view, overlay))
+        Ok(Scan::new(&self.shared, options, view, judged, overlay))
     }
 
     /// The newest committed state, with all uncommitted writes of this session over it, deletes
     /// included. Takes no lock.
     pub fn show_all(&mut self) -> Scan {
         let view = OpenView::newest(&self.shared, self.depends_on);
+        let judged = Judged::at(self.shared.now_ms());
         let mut writes: Vec<Overlaid> =
             self.trees.values().flat_map(|tree| overlay(tree, &Interval::all(), None)).collect();
         writes.sort_by(|one, other| one.key.cmp(&other.key));
-        Scan::new(&self.shared, &ScanOptions::default(), view, writes).with_deletes()
+        Scan::new(&self.shared, &ScanOptions::default(), view, judged, writes).with_deletes()
     }
 }

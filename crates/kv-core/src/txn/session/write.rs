@@ -1,10 +1,12 @@
-//! Writing: PUT, DEL and INCR, in a transaction or as one.
+//! Writing: PUT, DEL, INCR, EXPIRE and PERSIST, in a transaction or as one.
 
 use super::super::tree::Tree;
 use super::super::work::Work;
 use super::super::write::{Write, Written};
 use super::Session;
+use crate::durability::Datum;
 use crate::error::Error;
+use crate::limits::EXPIRY_MS_MAX;
 use crate::step::{Pause, Step};
 use crate::store::record::Record;
 use crate::types::{Condition, Isolation, TxnId, ValueKind, Version};
@@ -29,6 +31,76 @@ impl Session {
         self.shared.check_value(value)?;
         let record = Some(Record::value(key, value, kind));
         self.write(txn, key, Write::Put { record, condition }).map(|_| ())
+    }
+
+    /// As [`Session::put`], for a value that expires after so many seconds, counted from when this
+    /// is done for good, without a pause.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`]; also [`Error::Lifetime`].
+    pub fn put_expiring(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        value: &[u8],
+        kind: ValueKind,
+        condition: Option<Condition>,
+        ttl_s: u64,
+    ) -> Step<()> {
+        let expires_ms = self.expiry_after(ttl_s)?;
+        self.put_until(txn, key, value, kind, condition, expires_ms)
+    }
+
+    /// As [`Session::put`], for a value that expires at a time, in milliseconds since the Unix
+    /// epoch. If that is past, the version is made and never seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`]. A time beyond [`EXPIRY_MS_MAX`] counts as that.
+    pub fn put_until(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        value: &[u8],
+        kind: ValueKind,
+        condition: Option<Condition>,
+        expires_ms: u64,
+    ) -> Step<()> {
+        self.shared.check_key(key)?;
+        self.shared.check_value(value)?;
+        let expires_ms = Some(expires_ms.min(EXPIRY_MS_MAX));
+        let datum = Datum { bytes: value, kind, expires_ms };
+        let record = Some(Record::value_for(key, datum, Version(0)));
+        self.write(txn, key, Write::Put { record, condition }).map(|_| ())
+    }
+
+    /// Has a key expire after so many seconds from now, by a new version with the same value;
+    /// without a number never. False if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`]; also [`Error::Lifetime`].
+    pub fn expire_after(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        ttl_s: Option<u64>,
+    ) -> Step<bool> {
+        self.shared.check_key(key)?;
+        let expires_ms = ttl_s.map(|ttl_s| self.expiry_after(ttl_s)).transpose()?;
+        let written = self.write(txn, key, Write::Expire { expires_ms })?;
+        Ok(written == Written::Done)
+    }
+
+    /// The time that many seconds from now, in milliseconds since the Unix epoch.
+    fn expiry_after(&self, seconds: u64) -> Result<u64, Error> {
+        let now_ms = self.shared.now_ms();
+        let seconds_max = EXPIRY_MS_MAX.saturating_sub(now_ms) / 1000;
+        if !(1..=seconds_max).contains(&seconds) {
+            return Err(Error::Lifetime { seconds, seconds_max });
+        }
+        Ok(now_ms + seconds * 1000)
     }
 
     /// Deletes a key; false if there was nothing to delete.
