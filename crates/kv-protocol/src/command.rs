@@ -22,6 +22,7 @@ mod get;
 
 mod del;
 mod exists;
+mod expire;
 mod incr;
 
 mod history;
@@ -160,6 +161,9 @@ const ALL: &[&CommandSpec] = &[
     &exists::EXISTS,
     &incr::INCR,
     &exists::META,
+    &expire::EXPIRE,
+    &expire::PERSIST,
+    &expire::TTL,
     &history::HISTORY,
     &scan::SCAN,
     &scan::COUNT,
@@ -237,6 +241,9 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::Exists { .. } => &exists::EXISTS,
         Request::Incr { .. } => &incr::INCR,
         Request::Meta { .. } => &exists::META,
+        Request::Expire { .. } => &expire::EXPIRE,
+        Request::Persist { .. } => &expire::PERSIST,
+        Request::Ttl { .. } => &expire::TTL,
         Request::History { .. } => &history::HISTORY,
         Request::Scan(_) => &scan::SCAN,
         Request::Count(_) => &scan::COUNT,
@@ -267,14 +274,14 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Commit { txn } | Request::Rollback { txn } | Request::ShowAll { txn } => {
             writing::id(out, *txn);
         }
-        Request::Put { key, value, txn, condition, json } => {
-            put::write(out, key, value, *txn, *condition, *json);
-        }
+        Request::Put { key, value, txn, options } => put::write(out, key, value, *txn, *options),
         Request::Get { key, read } => get::write(out, key, *read),
         Request::Del { key, txn, if_version } => del::write(out, key, *txn, *if_version),
-        Request::Exists { key, txn } | Request::Meta { key, txn } => {
-            exists::write(out, key, *txn);
-        }
+        Request::Exists { key, txn }
+        | Request::Meta { key, txn }
+        | Request::Persist { key, txn }
+        | Request::Ttl { key, txn } => exists::write(out, key, *txn),
+        Request::Expire { key, ttl_s, txn } => expire::write(out, key, *ttl_s, *txn),
         Request::Incr { key, by, txn } => incr::write(out, key, *by, *txn),
         Request::History { key, limit } => history::write(out, key, *limit),
         Request::Scan(selection) | Request::Count(selection) => scan::write(out, selection),

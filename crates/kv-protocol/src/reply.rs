@@ -160,8 +160,8 @@ pub struct Meta {
 pub enum Reply<'a> {
     /// Done; there is nothing more to say.
     Done,
-    /// Done: there was something to delete. `OK` in text; in JSON the opposite of
-    /// [`Reply::NotThere`].
+    /// Done: there was something to delete, or to give another time to live. `OK` in text; in JSON
+    /// the opposite of [`Reply::NotThere`].
     Removed,
     /// A transaction was begun.
     Began(u64),
@@ -171,7 +171,7 @@ pub enum Reply<'a> {
     Value(Datum<'a>),
     /// There is no such key or version to read.
     Missing,
-    /// There was nothing to delete.
+    /// There was nothing to delete, or to give another time to live.
     NotThere,
     /// A count, a sum, or 1 and 0 for yes and no.
     Number(i64),

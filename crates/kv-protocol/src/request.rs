@@ -74,6 +74,17 @@ pub enum Condition {
     Version(u64),
 }
 
+/// What a PUT says beside key and value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// How long the key is to live, in seconds, at least 1; none is without end.
+    pub ttl_s: Option<u64>,
+    /// What must hold for it to be done.
+    pub condition: Option<Condition>,
+    /// Whether the value is JSON rather than text or bytes.
+    pub json: bool,
+}
+
 /// Which state of a key a GET reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -152,14 +163,12 @@ pub enum Request<'a> {
     Put {
         /// The key, never empty.
         key: Cow<'a, [u8]>,
-        /// The value; valid JSON if `json`.
+        /// The value; valid JSON if the options say that it is JSON.
         value: Cow<'a, [u8]>,
         /// The transaction.
         txn: Option<u64>,
-        /// What must hold.
-        condition: Option<Condition>,
-        /// Whether the value is JSON rather than text or bytes.
-        json: bool,
+        /// What else was said.
+        options: PutOptions,
     },
     /// Read a key.
     Get {
@@ -195,6 +204,29 @@ pub enum Request<'a> {
     },
     /// Ask for a key's version, type, size and times.
     Meta {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// Have a key expire.
+    Expire {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// After how many seconds, at least 1.
+        ttl_s: u64,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// Have a key not expire.
+    Persist {
+        /// The key, never empty.
+        key: Cow<'a, [u8]>,
+        /// The transaction.
+        txn: Option<u64>,
+    },
+    /// Ask how long a key has to live.
+    Ttl {
         /// The key, never empty.
         key: Cow<'a, [u8]>,
         /// The transaction.

@@ -80,13 +80,14 @@ impl Client {
     fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
         match request {
             Request::Get { key, read } => self.get(out, key, *read),
-            Request::Put { key, value, txn, condition, json } => {
-                self.put(out, key, value, *txn, *condition, *json)
-            }
+            Request::Put { key, value, txn, options } => self.put(out, key, value, *txn, *options),
             Request::Del { key, txn, if_version } => self.del(out, key, *txn, *if_version),
             Request::Exists { key, txn } => self.exists(out, key, *txn),
             Request::Incr { key, by, txn } => self.incr(out, key, *by, *txn),
             Request::Meta { key, txn } => self.meta(out, key, *txn),
+            Request::Expire { key, ttl_s, txn } => self.expire(out, key, Some(*ttl_s), *txn),
+            Request::Persist { key, txn } => self.expire(out, key, None, *txn),
+            Request::Ttl { key, txn } => self.ttl(out, key, *txn),
             Request::History { key, limit } => self.history(key, *limit),
             Request::Begin { parent, isolation, at, wait } => {
                 self.begin(out, *parent, *isolation, *at, *wait)
@@ -159,6 +160,9 @@ fn txn_of(request: &Request<'_>) -> Option<u64> {
         | Request::Exists { txn, .. }
         | Request::Incr { txn, .. }
         | Request::Meta { txn, .. }
+        | Request::Expire { txn, .. }
+        | Request::Persist { txn, .. }
+        | Request::Ttl { txn, .. }
         | Request::Commit { txn }
         | Request::Rollback { txn }
         | Request::ShowAll { txn }

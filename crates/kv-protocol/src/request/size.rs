@@ -34,6 +34,9 @@ impl Request<'_> {
             | Request::Exists { key, .. }
             | Request::Incr { key, .. }
             | Request::Meta { key, .. }
+            | Request::Expire { key, .. }
+            | Request::Persist { key, .. }
+            | Request::Ttl { key, .. }
             | Request::History { key, .. } => check_key(key, limits),
             Request::Scan(selection) | Request::Count(selection) => {
                 check_selection(selection, limits)
@@ -96,6 +99,9 @@ mod tests {
             "EXISTS 12345",
             "INCR 12345",
             "META 12345",
+            "EXPIRE 12345 1",
+            "PERSIST 12345",
+            "TTL 12345",
             "HISTORY 12345",
             "SCAN PREFIX 12345",
             "COUNT RANGE 1 12345",

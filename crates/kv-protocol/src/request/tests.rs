@@ -69,7 +69,7 @@ fn keys_and_values_without_escapes_are_borrowed() {
 
 #[test]
 fn commands_of_later_versions_are_unknown_now() {
-    for verb in ["EXPIRE", "TTL", "NEAREST", "TOKEN", "ATTACH", "AUTH", "KILL"] {
+    for verb in ["NEAREST", "TOKEN", "ATTACH", "AUTH", "KILL"] {
         let error = Request::parse(format!("{verb} k 1").as_bytes()).unwrap_err();
         assert_eq!(error.code, ErrorCode::Unknown);
     }
@@ -125,8 +125,12 @@ fn put() -> impl Strategy<Value = Request<'static>> {
         bytes().prop_map(|value| (value, false)),
         prop::sample::select(json.to_vec()).prop_map(|value| (value, true)),
     ];
-    (key(), value, txn(), prop::option::of(condition)).prop_map(
-        |(key, (value, json), txn, condition)| Request::Put { key, value, txn, condition, json },
+    let ttl_s = prop::option::of(1..=u64::MAX);
+    (key(), value, txn(), ttl_s, prop::option::of(condition)).prop_map(
+        |(key, (value, json), txn, ttl_s, condition)| {
+            let options = PutOptions { ttl_s, condition, json };
+            Request::Put { key, value, txn, options }
+        },
     )
 }
 
@@ -182,6 +186,13 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         (key(), txn()).prop_map(|(key, txn)| Request::Exists { key, txn }),
         (key(), any::<i64>(), txn()).prop_map(|(key, by, txn)| Request::Incr { key, by, txn }),
         (key(), txn()).prop_map(|(key, txn)| Request::Meta { key, txn }),
+        (key(), 1..=u64::MAX, txn()).prop_map(|(key, ttl_s, txn)| Request::Expire {
+            key,
+            ttl_s,
+            txn
+        }),
+        (key(), txn()).prop_map(|(key, txn)| Request::Persist { key, txn }),
+        (key(), txn()).prop_map(|(key, txn)| Request::Ttl { key, txn }),
         (key(), txn()).prop_map(|(key, limit)| Request::History { key, limit }),
         selection().prop_map(Request::Scan),
         selection().prop_map(Request::Count),

@@ -12,7 +12,7 @@ use super::Record;
 use crate::json_value::check_json;
 use crate::limits::SizeLimits;
 use crate::reply::json as text;
-use crate::request::Request;
+use crate::request::{PutOptions, Request};
 use crate::time::{parse_time, write_time};
 use crate::word::Shown;
 
@@ -202,8 +202,7 @@ fn check(record: &Record<'_>, limits: &SizeLimits) -> Result<(), Fault> {
         key: Cow::Borrowed(&record.key),
         value: Cow::Borrowed(&record.value),
         txn: None,
-        condition: None,
-        json: record.json,
+        options: PutOptions { json: record.json, ..PutOptions::default() },
     };
     put.check_sizes(limits).map_err(|error| Fault::new(error.text))?;
     if record.json {

@@ -1,7 +1,7 @@
-//! PUT, GET, DEL, EXISTS, INCR, META, HISTORY: commands on one key.
+//! PUT, GET, DEL, EXISTS, INCR, META, EXPIRE, PERSIST, TTL, HISTORY: commands on one key.
 
 use kv_core::{Condition, Revision, Step, TxnId, Value, ValueKind, Version};
-use kv_protocol::{Datum, Meta, Read, Reply};
+use kv_protocol::{Datum, Meta, PutOptions, Read, Reply};
 
 use super::listing::Source;
 use super::{Client, Next};
@@ -33,16 +33,21 @@ impl Client {
         key: &[u8],
         value: &[u8],
         txn: Option<u64>,
-        condition: Option<kv_protocol::Condition>,
-        json: bool,
+        options: PutOptions,
     ) -> Step<Next> {
-        let kind = if json { ValueKind::Json } else { ValueKind::Text };
-        let condition = condition.map(|condition| match condition {
+        let kind = if options.json { ValueKind::Json } else { ValueKind::Text };
+        let txn = txn.map(TxnId);
+        let condition = options.condition.map(|condition| match condition {
             kv_protocol::Condition::Absent => Condition::Absent,
             kv_protocol::Condition::Present => Condition::Present,
             kv_protocol::Condition::Version(version) => Condition::Version(Version(version)),
         });
-        self.session.put(txn.map(TxnId), key, value, kind, condition)?;
+        match options.ttl_s {
+            None => self.session.put(txn, key, value, kind, condition)?,
+            Some(ttl_s) => {
+                self.session.put_expiring(txn, key, value, kind, condition, ttl_s)?;
+            }
+        }
         self.reply(out, &Reply::Done)
     }
 
@@ -83,9 +88,28 @@ impl Client {
             json: meta.kind == ValueKind::Json,
             bytes: meta.value_bytes as u64,
             updated_ms: meta.updated_ms,
-            ttl_s: None,
+            ttl_s: meta.ttl_s(),
         };
         self.reply(out, &Reply::Meta(meta))
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        out: &mut Vec<u8>,
+        key: &[u8],
+        ttl_s: Option<u64>,
+        txn: Option<u64>,
+    ) -> Step<Next> {
+        let is_there = self.session.expire_after(txn.map(TxnId), key, ttl_s)?;
+        self.reply(out, if is_there { &Reply::Removed } else { &Reply::NotThere })
+    }
+
+    pub(super) fn ttl(&mut self, out: &mut Vec<u8>, key: &[u8], txn: Option<u64>) -> Step<Next> {
+        let Some(meta) = self.session.meta(txn.map(TxnId), key)? else {
+            return self.reply(out, &Reply::Missing);
+        };
+        let ttl_s = meta.ttl_s().map_or(-1, |ttl_s| i64::try_from(ttl_s).unwrap_or(i64::MAX));
+        self.reply(out, &Reply::Number(ttl_s))
     }
 
     pub(super) fn history(&mut self, key: &[u8], limit: Option<u64>) -> Step<Next> {

@@ -42,6 +42,8 @@ mod room;
 
 mod backup;
 
+mod expiry;
+
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -9,19 +9,62 @@ use kv_testkit::model::{Condition, Isolation, Open, Place};
 /// What a client asks for. Values are text; keys are, too.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    Begin { place: Place, isolation: Option<Isolation>, at: Option<u64>, wait: Option<Duration> },
+    Begin {
+        place: Place,
+        isolation: Option<Isolation>,
+        at: Option<u64>,
+        wait: Option<Duration>,
+    },
     Commit,
     Rollback,
     CommitAll,
-    Get { key: String, for_update: bool },
-    GetVersion { key: String, version: u64 },
-    GetAt { key: String, revision: u64 },
-    Exists { key: String },
-    Meta { key: String },
-    History { key: String },
-    Put { key: String, value: String, condition: Condition },
-    Delete { key: String, version: Option<u64> },
-    Add { key: String, by: i64 },
+    Get {
+        key: String,
+        for_update: bool,
+    },
+    GetVersion {
+        key: String,
+        version: u64,
+    },
+    GetAt {
+        key: String,
+        revision: u64,
+    },
+    Exists {
+        key: String,
+    },
+    Meta {
+        key: String,
+    },
+    History {
+        key: String,
+    },
+    Put {
+        key: String,
+        value: String,
+        condition: Condition,
+    },
+    PutFor {
+        key: String,
+        value: String,
+        ttl_s: u64,
+    },
+    /// EXPIRE, or PERSIST without seconds.
+    Expire {
+        key: String,
+        ttl_s: Option<u64>,
+    },
+    Ttl {
+        key: String,
+    },
+    Delete {
+        key: String,
+        version: Option<u64>,
+    },
+    Add {
+        key: String,
+        by: i64,
+    },
     Scan(Selection),
     Count(Selection),
     ShowAll,
@@ -64,6 +107,8 @@ pub(crate) enum Answer {
     },
     Value(Option<String>),
     Number(i64),
+    /// Seconds to live, -1 for ever; none for a key that is not there.
+    Ttl(Option<i64>),
     Flag(bool),
     /// Version, revision unless it is its own write, and length.
     Meta(Option<(u64, Option<u64>, usize)>),

@@ -115,6 +115,11 @@ impl EngineClient {
                 };
                 Ok(Answer::Meta(meta.map(told)))
             }
+            Command::Ttl { key } => {
+                let meta = self.block(|session| session.meta(txn, key.as_bytes()))?;
+                let ttl_s = |meta: kv_core::Meta| meta.ttl_s().map_or(-1, u64::cast_signed);
+                Ok(Answer::Ttl(meta.map(ttl_s)))
+            }
             Command::History { key } => self.history(key),
             Command::Transactions => {
                 let told = |info: &kv_core::TxnInfo| model::Open {
@@ -172,6 +177,17 @@ impl Client for EngineClient {
                 let (key, value, kind) = (key.as_bytes(), value.as_bytes(), ValueKind::Text);
                 let put = self.block(|session| session.put(id, key, value, kind, condition));
                 put.map(|()| Answer::Done)
+            }
+            Command::PutFor { key, value, ttl_s } => {
+                let (key, value, kind) = (key.as_bytes(), value.as_bytes(), ValueKind::Text);
+                let put =
+                    self.block(|session| session.put_expiring(id, key, value, kind, None, *ttl_s));
+                put.map(|()| Answer::Done)
+            }
+            Command::Expire { key, ttl_s } => {
+                let expired =
+                    self.block(|session| session.expire_after(id, key.as_bytes(), *ttl_s));
+                expired.map(Answer::Flag)
             }
             Command::Delete { key, version } => {
                 let version = version.map(Version);

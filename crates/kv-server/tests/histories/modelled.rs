@@ -8,8 +8,11 @@ mod double;
 mod generate;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kv_core::Database;
+use kv_core::clock::ManualClock;
 
 use crate::command::{Answer, Client, Past, Refusal};
 use crate::engine::EngineClient;
@@ -64,12 +67,18 @@ fn run_all(test: &'static str, shares_keys: bool) {
 
 /// Does random commands on both, and compares.
 fn compare(setting: Setting, round: &Round, random: Random, answers: &mut BTreeMap<String, usize>) {
-    let database = Database::builder().shards(setting.shards).history(setting.history).open();
+    let clock = Arc::new(ManualClock::new(0));
+    let mut builder = Database::builder();
+    builder.shards(setting.shards).history(setting.history).view_age_max(Duration::MAX);
+    let database = builder.clock(Arc::clone(&clock) as _).open();
     let mut client = EngineClient::new(&database);
     let mut double = Double::new(setting.history);
     let mut generator = Generator::new(random, setting.shares_keys);
     let mut past: VecDeque<String> = VecDeque::new();
     for number in 0..round.size {
+        let pause_ms = generator.pause_ms();
+        clock.advance(Duration::from_millis(pause_ms));
+        double.model.advance(pause_ms);
         let (txn, command) = generator.next(&double.model);
         let told = client.ask(txn, &command);
         generator.note(&told);

@@ -183,7 +183,8 @@ fn answer(command: &Command, line: &str) -> Answer {
         Command::Get { .. } | Command::GetVersion { .. } | Command::GetAt { .. } => {
             Answer::Value(value())
         }
-        Command::Delete { .. } => Answer::Flag(line == "OK"),
+        Command::Delete { .. } | Command::Expire { .. } => Answer::Flag(line == "OK"),
+        Command::Ttl { .. } => Answer::Ttl(line.parse().ok()),
         Command::Exists { .. } => Answer::Flag(line == "1"),
         Command::Meta { .. } => Answer::Meta(value().map(|words| {
             let words: Vec<&str> = words.split(' ').collect();
@@ -192,7 +193,7 @@ fn answer(command: &Command, line: &str) -> Answer {
             (version, word("revision=").parse().ok(), bytes.parse().unwrap())
         })),
         Command::Add { .. } | Command::Count(_) => Answer::Number(line.parse().unwrap()),
-        Command::Rollback | Command::Put { .. } => {
+        Command::Rollback | Command::Put { .. } | Command::PutFor { .. } => {
             assert_eq!(line, "OK", "{command:?}");
             Answer::Done
         }
@@ -259,6 +260,10 @@ fn line_of(txn: Option<u64>, command: &Command) -> String {
             };
             format!("PUT {key} {value}{id}{condition}")
         }
+        Command::PutFor { key, value, ttl_s } => format!("PUT {key} {value}{id} EX {ttl_s}"),
+        Command::Expire { key, ttl_s: Some(ttl_s) } => format!("EXPIRE {key} {ttl_s}{id}"),
+        Command::Expire { key, ttl_s: None } => format!("PERSIST {key}{id}"),
+        Command::Ttl { key } => format!("TTL {key}{id}"),
         Command::Delete { key, version } => {
             let version = version.map(|version| format!(" IF VERSION {version}"));
             format!("DEL {key}{id}{}", version.unwrap_or_default())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bytes, Condition, Interval, Isolation, Meta, Model, Refusal, Write};
+use super::{Bytes, Condition, Interval, Isolation, Meta, Model, Refusal, Version, Write};
 
 /// Reads and writes.
 impl Model {
@@ -33,13 +33,17 @@ impl Model {
         if let Some(write) = self.own_write(client, id, key) {
             let version = self.newest_version(key) + 1;
             let bytes = write.value.as_ref().map(Vec::len);
-            return Ok(bytes.map(|bytes| Meta { version, revision: None, bytes }));
+            let ttl_ms = write.expires_ms.map(|at_ms| at_ms.saturating_sub(self.now_ms));
+            return Ok(bytes.map(|bytes| Meta { version, revision: None, bytes, ttl_ms }));
         }
-        let version = self.committed(key, self.reads_up_to(client, id));
-        Ok(version.map(|version| Meta {
+        let as_of_ms = self.as_of_ms(client, id, key);
+        Ok(self.seen(client, id, key).map(|version| Meta {
             version: version.version,
             revision: Some(version.revision),
             bytes: version.value.as_ref().map_or(0, Vec::len),
+            ttl_ms: version
+                .expires_ms
+                .map(|at_ms| at_ms.saturating_sub(as_of_ms.max(version.time_ms)).max(1)),
         }))
     }
 
@@ -91,7 +95,7 @@ impl Model {
     ) -> Result<(), Refusal> {
         let id = self.writes_in(client, id, key)?;
         self.check(client, id, key, condition)?;
-        self.write(client, id, key, Some(value.to_vec()));
+        self.write(client, id, key, Some(value.to_vec()), None);
         Ok(())
     }
 
@@ -110,7 +114,7 @@ impl Model {
         self.check(client, id, key, condition)?;
         let was_there = self.visible(client, id, key).is_some();
         if was_there {
-            self.write(client, id, key, None);
+            self.write(client, id, key, None, None);
         }
         Ok(was_there)
     }
@@ -135,7 +139,8 @@ impl Model {
             }
         };
         let new = old.checked_add(by).ok_or(Refusal::Type)?;
-        self.write(client, id, key, Some(new.to_string().into_bytes()));
+        let expires_ms = self.expiry_of(client, id, key);
+        self.write(client, id, key, Some(new.to_string().into_bytes()), expires_ms);
         Ok(new)
     }
 
@@ -180,27 +185,41 @@ impl Model {
         if holds { Ok(()) } else { Err(Refusal::Precondition(version)) }
     }
 
-    fn write(&mut self, client: u32, id: Option<u64>, key: &[u8], value: Option<Bytes>) {
+    pub(super) fn write(
+        &mut self,
+        client: u32,
+        id: Option<u64>,
+        key: &[u8],
+        value: Option<Bytes>,
+        expires_ms: Option<u64>,
+    ) {
         let open = id.and_then(|id| Some((id, self.open.get_mut(&(client, id))?)));
         match open {
             Some((owner, transaction)) => {
-                transaction.writes.insert(key.to_vec(), Write { value, owner });
+                transaction.writes.insert(key.to_vec(), Write { value, expires_ms, owner });
             }
             None => {
-                self.install(client, BTreeMap::from([(key.to_vec(), Write { value, owner: 0 })]));
+                let write = Write { value, expires_ms, owner: 0 };
+                self.install(client, 0, BTreeMap::from([(key.to_vec(), write)]));
             }
         }
     }
 
-    fn own_write(&self, client: u32, id: Option<u64>, key: &[u8]) -> Option<&Write> {
+    pub(super) fn own_write(&self, client: u32, id: Option<u64>, key: &[u8]) -> Option<&Write> {
         self.open.get(&(client, id?))?.writes.get(key)
     }
 
-    fn visible(&self, client: u32, id: Option<u64>, key: &[u8]) -> Option<Bytes> {
+    pub(super) fn visible(&self, client: u32, id: Option<u64>, key: &[u8]) -> Option<Bytes> {
         match self.own_write(client, id, key) {
             Some(write) => write.value.clone(),
-            None => self.committed(key, self.reads_up_to(client, id))?.value.clone(),
+            None => self.seen(client, id, key)?.value.clone(),
         }
+    }
+
+    /// The committed version that the transaction sees, if its key is there for it.
+    pub(super) fn seen(&self, client: u32, id: Option<u64>, key: &[u8]) -> Option<&Version> {
+        let as_of_ms = self.as_of_ms(client, id, key);
+        self.committed(key, self.reads_up_to(client, id), as_of_ms)
     }
 
     fn reads_up_to(&self, client: u32, id: Option<u64>) -> u64 {

@@ -3,8 +3,9 @@
 //! Keys and versions in a `BTreeMap`, one call at a time, every transaction a full copy of its
 //! parent's writes. It knows what commands *mean*: visibility, versions, revisions, nesting,
 //! conditions, first updater wins. It knows nothing of *waiting*: there are no locks here, so a
-//! caller with several open SERIALIZABLE transactions must keep them off each other's keys. It
-//! has no expiry, no JSON type, no pruned history and no limits on sizes.
+//! caller with several open SERIALIZABLE transactions must keep them off each other's keys, and
+//! says what they have locked, by which it is judged what has expired. It has no JSON type, no
+//! pruned history and no limits on sizes, and its clock is moved by hand.
 //!
 //! ```text
 //! commit     BEGIN: the child starts with a copy of the parent's writes
@@ -13,9 +14,12 @@
 //! ```
 
 mod commands;
+mod expiry;
 mod transactions;
 
 use std::collections::BTreeMap;
+
+pub use expiry::only;
 
 /// Any bytes.
 pub type Bytes = Vec<u8>;
@@ -108,6 +112,10 @@ pub struct Version {
     pub revision: u64,
     /// `None` is a delete.
     pub value: Option<Bytes>,
+    /// When it was committed.
+    pub time_ms: u64,
+    /// When it expires; `None` is never.
+    pub expires_ms: Option<u64>,
 }
 
 /// What is known of a key that is there.
@@ -119,6 +127,8 @@ pub struct Meta {
     pub revision: Option<u64>,
     /// Length of the value.
     pub bytes: usize,
+    /// Milliseconds that it has to live; `None` is without end.
+    pub ttl_ms: Option<u64>,
 }
 
 /// What a scan looks at: `from` ≤ key < `to`, key > `after`, the first `limit` of them.
@@ -166,6 +176,8 @@ impl Interval {
 struct Write {
     /// `None` is a delete.
     value: Option<Bytes>,
+    /// When it expires; `None` is never.
+    expires_ms: Option<u64>,
     /// The innermost open transaction that it belongs to.
     owner: u64,
 }
@@ -177,6 +189,8 @@ struct Transaction {
     /// The newest revision that it reads; only SERIALIZABLE reads beyond it.
     view: u64,
     aborted: bool,
+    /// When its view was taken, or of the past, when that was the newest.
+    view_ms: u64,
     /// Its own writes and its parents'.
     writes: BTreeMap<Bytes, Write>,
 }
@@ -203,6 +217,11 @@ pub struct Model {
     open: BTreeMap<(u32, u64), Transaction>,
     begun: BTreeMap<u32, u64>,
     last_commit: BTreeMap<u32, u64>,
+    now_ms: u64,
+    /// When each revision was committed.
+    times_ms: Vec<u64>,
+    /// What the SERIALIZABLE transactions have judged and when, by client and root, in order.
+    judged: BTreeMap<(u32, u64), Vec<(Interval, u64)>>,
 }
 
 /// What is committed.
@@ -240,7 +259,8 @@ impl Model {
         if revision > self.revision {
             return Err(Refusal::Argument);
         }
-        Ok(self.committed(key, revision).and_then(|version| version.value.clone()))
+        let as_of_ms = self.time_of(revision);
+        Ok(self.committed(key, revision, as_of_ms).and_then(|version| version.value.clone()))
     }
 
     /// SHOWALL: what is committed with the client's open writes over it, each with its owner.
@@ -248,7 +268,7 @@ impl Model {
     pub fn show_all(&self, client: u32) -> Vec<(Bytes, Option<Bytes>, Option<u64>)> {
         let mut rows: BTreeMap<&Bytes, (Option<Bytes>, Option<u64>)> = BTreeMap::new();
         for key in self.keys.keys() {
-            if let Some(version) = self.committed(key, self.revision) {
+            if let Some(version) = self.committed(key, self.revision, self.now_ms) {
                 rows.insert(key, (version.value.clone(), None));
             }
         }
@@ -260,11 +280,12 @@ impl Model {
         rows.into_iter().map(|(key, (value, owner))| (key.clone(), value, owner)).collect()
     }
 
-    /// The key's version at that revision, if the key was there.
-    fn committed(&self, key: &[u8], revision: u64) -> Option<&Version> {
+    /// The key's version at that revision, if the key was there at that time.
+    fn committed(&self, key: &[u8], revision: u64, as_of_ms: u64) -> Option<&Version> {
         let mut versions = self.keys.get(key)?.iter();
         let newest = versions.rfind(|version| version.revision <= revision)?;
-        newest.value.is_some().then_some(newest)
+        let is_live = newest.expires_ms.is_none_or(|expires_ms| as_of_ms < expires_ms);
+        (newest.value.is_some() && is_live).then_some(newest)
     }
 
     fn newest_version(&self, key: &[u8]) -> u64 {

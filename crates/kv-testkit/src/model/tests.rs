@@ -85,7 +85,7 @@ fn conditions_see_the_version_that_an_own_write_will_get() {
     assert_eq!(model.delete(C, None, b"k", Condition::Version(2)), Ok(true));
     assert_eq!(model.put(C, None, b"k", b"3", Condition::Absent), Ok(()));
     let meta = model.meta(C, None, b"k").unwrap().unwrap();
-    assert_eq!(meta, Meta { version: 2, revision: None, bytes: 1 });
+    assert_eq!(meta, Meta { version: 2, revision: None, bytes: 1, ttl_ms: None });
 }
 
 #[test]
@@ -107,4 +107,27 @@ fn scans_merge_own_writes_and_keep_their_bounds() {
     assert_eq!(scan(&model, after), ["bb"]);
     assert_eq!(Interval::prefix(&[7, 255, 255]).to, Some(vec![8]));
     assert_eq!(Interval::prefix(&[255]).to, None);
+}
+
+#[test]
+fn what_expires_is_judged_by_each_at_its_time() {
+    let mut model = Model::default();
+    model.put_expiring(C, None, b"k", b"1", 10).unwrap();
+    let view = model.begin(2, Place::Root, Some(Isolation::Snapshot), None).unwrap();
+    let locks = model.begin(3, Place::Root, None, None).unwrap();
+    model.judge(3, Some(locks), only(b"k"));
+    model.advance(10);
+    assert_eq!(get(&model, None, "k"), None);
+    assert_eq!(model.get_at(b"k", 1), Ok(Some(b"1".to_vec())));
+    assert_eq!(model.get_version(b"k", 1), Some(b"1".to_vec()));
+    assert_eq!(model.get(2, Some(view), b"k"), Ok(Some(b"1".to_vec())));
+    assert_eq!(model.get(3, Some(locks), b"k"), Ok(Some(b"1".to_vec())));
+    assert_eq!(model.increment(3, Some(locks), b"k", 1), Ok(2));
+    assert_eq!(model.commit(3, Some(locks)), Ok(()));
+    assert_eq!(get(&model, None, "k"), None, "the sum has kept its time");
+    assert_eq!(model.delete(C, None, b"k", Condition::Always), Ok(false));
+    put(&mut model, None, "k", "3");
+    assert_eq!(model.history(b"k").len(), 3);
+    assert_eq!(model.expire(C, None, b"k", Some(5)), Ok(true));
+    assert_eq!(model.meta(C, None, b"k").unwrap().unwrap().ttl_ms, Some(5));
 }

@@ -58,7 +58,8 @@ impl Model {
             return Err(Refusal::Argument);
         }
         let writes = BTreeMap::new();
-        Ok(Transaction { parent: None, isolation, view, aborted: false, writes })
+        let view_ms = if at.is_some() { self.time_of(view) } else { self.now_ms };
+        Ok(Transaction { parent: None, isolation, view, aborted: false, view_ms, writes })
     }
 
     /// COMMIT; `id` is `None` where the client names none. Open children are committed first.
@@ -78,7 +79,15 @@ impl Model {
                     let own = outer.writes.values_mut().filter(|write| write.owner == id);
                     own.for_each(|write| write.owner = transaction.parent.unwrap_or(write.owner));
                 }
-                None => self.install(client, transaction.writes),
+                None => {
+                    self.open.insert(
+                        (client, id),
+                        Transaction { writes: BTreeMap::new(), ..transaction.clone() },
+                    );
+                    self.install(client, id, transaction.writes);
+                    self.open.remove(&(client, id));
+                    self.judged.remove(&(client, id));
+                }
             }
         }
         Ok(())
@@ -94,6 +103,7 @@ impl Model {
         let top = if aborted { self.root(client, id) } else { id };
         for id in self.with_descendants(client, top) {
             self.open.remove(&(client, id));
+            self.judged.remove(&(client, id));
         }
         Ok(())
     }
@@ -132,24 +142,28 @@ impl Model {
         self.open.retain(|&(owner, _), _| owner != client);
         self.begun.remove(&client);
         self.last_commit.remove(&client);
+        self.judged.retain(|&(owner, _), _| owner != client);
     }
 
     /// Each write becomes the key's next version, all under one revision.
-    pub(super) fn install(&mut self, client: u32, writes: BTreeMap<Bytes, Write>) {
+    pub(super) fn install(&mut self, client: u32, id: u64, writes: BTreeMap<Bytes, Write>) {
         let revision = self.revision + 1;
         let mut changed = false;
         for (key, write) in writes {
-            let is_there = self.committed(&key, self.revision).is_some();
+            let as_of_ms = self.as_of_ms(client, Some(id), &key);
+            let is_there = self.committed(&key, self.revision, as_of_ms).is_some();
             if write.value.is_none() && !is_there {
                 continue;
             }
             let versions = self.keys.entry(key).or_default();
             let version = versions.len() as u64 + 1;
-            versions.push(Version { version, revision, value: write.value });
+            let (value, expires_ms) = (write.value, write.expires_ms);
+            versions.push(Version { version, revision, value, time_ms: self.now_ms, expires_ms });
             changed = true;
         }
         if changed {
             self.revision = revision;
+            self.times_ms.push(self.now_ms);
             self.last_commit.insert(client, revision);
         }
     }

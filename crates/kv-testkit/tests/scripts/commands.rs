@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kv_testkit::model::{Bytes, Condition, Interval, Isolation, Place, Refusal};
+use kv_testkit::model::{Bytes, Condition, Interval, Isolation, Meta, Place, Refusal, only};
 
 use crate::locks::{Request, Target, Tree};
 use crate::naive::{Flaw, Naive};
@@ -60,18 +60,19 @@ fn run(engine: &mut Naive, session: u32, name: &str, mut words: Words) -> Outcom
         "SHOWALL" => show_all(engine, session, words.id()?),
         "HISTORY" => history(engine, words),
         "SCAN" | "COUNT" => scan(engine, session, name == "COUNT", words),
-        "GET" | "EXISTS" | "META" => read(engine, session, name, words),
+        "GET" | "EXISTS" | "META" | "TTL" => read(engine, session, name, words),
+        "EXPIRE" | "PERSIST" => expire(engine, session, name == "EXPIRE", words),
         "PUT" => put(engine, session, words),
         "DEL" => {
             let key = words.next_bytes()?;
-            let (id, condition, _) = words.write_options()?;
+            let WriteOptions { id, condition, .. } = words.write_options()?;
             write_lock(engine, session, id, &key, true)?;
             let found = engine.model.delete(session, id, &key, condition);
             one(if guarded(engine, session, id, found)? { "OK" } else { "NIL" })
         }
         "INCR" => {
             let key = words.next_bytes()?;
-            let (id, _, by) = words.write_options()?;
+            let WriteOptions { id, by, .. } = words.write_options()?;
             write_lock(engine, session, id, &key, true)?;
             let number = engine.model.increment(session, id, &key, by);
             one(guarded(engine, session, id, number)?)
@@ -130,7 +131,7 @@ fn read_lock(engine: &Naive, session: u32, id: Option<u64>, target: Target) -> R
 
 /// The exclusive lock of a write.
 fn write_lock(
-    engine: &Naive,
+    engine: &mut Naive,
     session: u32,
     id: Option<u64>,
     key: &[u8],
@@ -140,7 +141,11 @@ fn write_lock(
     if id.is_some_and(|id| isolation(engine, session, id) == Isolation::Readonly) {
         return Err(Refusal::Readonly.into());
     }
-    needs(engine, session, id, Target::Key(key.to_vec()), true, shows)
+    needs(engine, session, id, Target::Key(key.to_vec()), true, shows)?;
+    if shows {
+        engine.model.judge(session, id, only(key));
+    }
+    Ok(())
 }
 
 fn needs(
@@ -272,6 +277,9 @@ fn read(engine: &mut Naive, session: u32, name: &str, mut words: Words) -> Outco
         guarded(engine, session, id, checked)?;
     } else {
         read_lock(engine, session, id, Target::Key(key.clone()))?;
+        if !engine.model.has_written(session, id, &key) {
+            engine.model.judge(session, id, only(&key));
+        }
     }
     match name {
         "EXISTS" => one(u8::from(engine.model.exists(session, id, &key)?)),
@@ -279,14 +287,21 @@ fn read(engine: &mut Naive, session: u32, name: &str, mut words: Words) -> Outco
             None => one("NIL"),
             Some(meta) => {
                 let revision = meta.revision.map_or("-".into(), |revision| revision.to_string());
-                let (version, bytes) = (meta.version, meta.bytes);
+                let (version, bytes, ttl) = (meta.version, meta.bytes, ttl(meta));
                 one(format!(
-                    "\"version={version} revision={revision} type=text bytes={bytes} updated=0\""
+                    "\"version={version} revision={revision} type=text bytes={bytes} updated=0 \
+                     ttl={ttl}\""
                 ))
             }
         },
+        "TTL" => one(engine.model.meta(session, id, &key)?.map_or("NIL".into(), ttl)),
         _ => one(value(engine.model.get(session, id, &key)?)),
     }
+}
+
+/// The seconds that are left, as clients see them.
+fn ttl(meta: Meta) -> String {
+    meta.ttl_ms.map_or("-1".into(), |ttl_ms| ttl_ms.div_ceil(1000).to_string())
 }
 
 fn history(engine: &Naive, mut words: Words) -> Outcome {
@@ -339,7 +354,8 @@ fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Out
     if let Some((last, _)) = pairs.last().filter(|_| interval.limit == Some(pairs.len())) {
         examined.to = Some([last.as_slice(), &[0]].concat());
     }
-    read_lock(engine, session, id, Target::Range(examined))?;
+    read_lock(engine, session, id, Target::Range(examined.clone()))?;
+    engine.model.judge(session, id, examined);
     pairs.retain(|(key, value)| {
         let matches = key.starts_with(start.as_bytes()) && key.ends_with(end.as_bytes());
         matches && wanted.as_ref().is_none_or(|wanted| wanted == value)
@@ -353,14 +369,37 @@ fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Out
 
 fn put(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
     let (key, value) = (words.next_bytes()?, words.next_bytes()?);
-    let (id, condition, _) = words.write_options()?;
+    let WriteOptions { id, condition, ttl_ms, .. } = words.write_options()?;
     write_lock(engine, session, id, &key, condition != Condition::Always)?;
-    let done = engine.model.put(session, id, &key, &value, condition);
+    let done = match ttl_ms {
+        None => engine.model.put(session, id, &key, &value, condition),
+        Some(ttl_ms) => engine.model.put_expiring(session, id, &key, &value, ttl_ms),
+    };
     guarded(engine, session, id, done)?;
     one("OK")
 }
 
+fn expire(engine: &mut Naive, session: u32, expires: bool, mut words: Words) -> Outcome {
+    let key = words.next_bytes()?;
+    let ttl_ms = if expires { Some(words.seconds()?) } else { None };
+    let id = words.id()?;
+    write_lock(engine, session, id, &key, true)?;
+    let found = engine.model.expire(session, id, &key, ttl_ms);
+    one(if guarded(engine, session, id, found)? { "OK" } else { "NIL" })
+}
+
 // --- words
+
+/// What a write says beside key and value.
+struct WriteOptions {
+    id: Option<u64>,
+    condition: Condition,
+    by: i64,
+    ttl_ms: Option<u64>,
+}
+
+/// Longer times to live are beyond what clocks hold.
+const SECONDS_MAX: u64 = 1 << 32;
 
 /// The words of a line, from first to last.
 struct Words(std::vec::IntoIter<String>);
@@ -403,19 +442,28 @@ impl Words {
         digits.parse().map(Duration::from_millis).map_err(|_| argument())
     }
 
-    /// `[id] [IF ABSENT|IF PRESENT|IF VERSION n] [BY n]`
-    fn write_options(&mut self) -> Result<(Option<u64>, Condition, i64), Stop> {
-        let (mut id, mut condition, mut by) = (None, Condition::Always, 1);
+    /// A time to live, in milliseconds.
+    fn seconds(&mut self) -> Result<u64, Stop> {
+        match self.number()? {
+            seconds @ 1..SECONDS_MAX => Ok(seconds * 1000),
+            _ => Err(argument()),
+        }
+    }
+
+    /// `[id] [EX seconds] [IF ABSENT|IF PRESENT|IF VERSION n] [BY n]`
+    fn write_options(&mut self) -> Result<WriteOptions, Stop> {
+        let (mut id, mut condition, mut by, mut ttl_ms) = (None, Condition::Always, 1, None);
         while let Some(word) = self.next() {
             match word.as_str() {
                 "IF" => {}
                 "ABSENT" => condition = Condition::Absent,
                 "PRESENT" => condition = Condition::Present,
                 "VERSION" => condition = Condition::Version(self.number()?),
+                "EX" => ttl_ms = Some(self.seconds()?),
                 "BY" => by = self.next().and_then(|word| word.parse().ok()).ok_or_else(argument)?,
                 number => id = Some(number.parse().map_err(|_| argument())?),
             }
         }
-        Ok((id, condition, by))
+        Ok(WriteOptions { id, condition, by, ttl_ms })
     }
 }

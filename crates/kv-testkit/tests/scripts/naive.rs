@@ -64,6 +64,8 @@ pub(crate) struct Naive {
     pub(crate) sessions: BTreeMap<u32, Session>,
     names: BTreeMap<String, u32>,
     numbers: u32,
+    /// When the model's clock began to go.
+    started: Option<Instant>,
 }
 
 impl Naive {
@@ -79,6 +81,9 @@ impl Naive {
 
     /// Until nothing moves any more: grants first, then what was sent, then whose time is up.
     fn pump(&mut self) {
+        let elapsed = self.started.get_or_insert_with(Instant::now).elapsed();
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap();
+        self.model.advance(elapsed_ms - self.model.now_ms());
         loop {
             if let Some(session) = self.locks.grant_next() {
                 self.go_on(session);

@@ -1,7 +1,7 @@
 //! The model as a client that answers the same commands, and what it cannot know: which versions
 //! are still kept, and who holds locks.
 
-use kv_testkit::model::{self, Interval as Span, Isolation, Model, Version};
+use kv_testkit::model::{self, Interval as Span, Isolation, Model, Version, only};
 
 use super::may_be_kept;
 use crate::command::{Answer, Command, Interval, Past, Refusal, Selection};
@@ -49,6 +49,7 @@ impl Double {
         told: &Result<Answer, Refusal>,
     ) -> Result<(), Expected> {
         let expected = self.answer(txn, command);
+        self.note_judged(txn, command);
         let is_pruned = told.as_ref().is_err_and(|refusal| refusal.code == "PRUNED");
         let agrees = match (command, &expected, told) {
             (Command::History { .. }, Ok(Answer::Versions(all)), Ok(Answer::Versions(told))) => {
@@ -75,6 +76,42 @@ impl Double {
                     .is_some_and(|meant| self.of_the_past.contains(&self.model.root(CLIENT, meant)))
             }
         }
+    }
+
+    /// Tells the model what the command has locked and looked at.
+    fn note_judged(&mut self, txn: Option<u64>, command: &Command) {
+        let model = &mut self.model;
+        let interval = match command {
+            Command::Get { key, .. }
+            | Command::Exists { key }
+            | Command::Meta { key }
+            | Command::Ttl { key } => {
+                // Then it has only looked at that.
+                if model.has_written(CLIENT, txn, key.as_bytes()) {
+                    return;
+                }
+                only(key.as_bytes())
+            }
+            Command::Put { condition: model::Condition::Always, .. } => return,
+            Command::Put { key, .. }
+            | Command::Delete { key, .. }
+            | Command::Expire { key, .. }
+            | Command::Add { key, .. } => only(key.as_bytes()),
+            Command::Scan(selection) | Command::Count(selection) => {
+                let mut examined = span(selection);
+                let Ok(rows) = model.scan(CLIENT, txn, &examined) else { return };
+                match (rows.last(), examined.limit) {
+                    (_, Some(0)) => return,
+                    (Some((last, _)), Some(limit)) if rows.len() == limit => {
+                        examined.to = only(last).to;
+                    }
+                    _ => {}
+                }
+                examined
+            }
+            _ => return,
+        };
+        model.judge(CLIENT, txn, interval);
     }
 
     fn answer(&mut self, txn: Option<u64>, command: &Command) -> Result<Answer, Refusal> {
@@ -114,6 +151,16 @@ impl Double {
                 let deleted = model.delete(CLIENT, txn, key.as_bytes(), condition);
                 Answer::Flag(deleted.map_err(refusal)?)
             }
+            Command::PutFor { key, value, ttl_s } => {
+                let (key, value) = (key.as_bytes(), value.as_bytes());
+                model.put_expiring(CLIENT, txn, key, value, ttl_s * 1000).map_err(refusal)?;
+                Answer::Done
+            }
+            Command::Expire { key, ttl_s } => {
+                let ttl_ms = ttl_s.map(|ttl_s| ttl_s * 1000);
+                let was_there = model.expire(CLIENT, txn, key.as_bytes(), ttl_ms);
+                Answer::Flag(was_there.map_err(refusal)?)
+            }
             Command::Add { key, by } => {
                 let sum = model.increment(CLIENT, txn, key.as_bytes(), *by);
                 Answer::Number(sum.map_err(refusal)?)
@@ -142,6 +189,13 @@ impl Double {
             Command::Meta { key } => {
                 let meta = model.meta(CLIENT, txn, key.as_bytes())?;
                 Answer::Meta(meta.map(|meta| (meta.version, meta.revision, meta.bytes)))
+            }
+            Command::Ttl { key } => {
+                let meta = model.meta(CLIENT, txn, key.as_bytes())?;
+                Answer::Ttl(meta.map(|meta| match meta.ttl_ms {
+                    None => -1,
+                    Some(ttl_ms) => ttl_ms.div_ceil(1000).cast_signed(),
+                }))
             }
             Command::History { key } => {
                 let versions = model.history(key.as_bytes()).into_iter().map(|version| Past {

@@ -28,6 +28,9 @@ enum Choice {
     Exists,
     Meta,
     Put,
+    PutFor,
+    Expire,
+    Ttl,
     Delete,
     Add,
     Scan,
@@ -39,7 +42,7 @@ enum Choice {
     Transactions,
 }
 
-const CHOICES: [(u32, Choice); 19] = [
+const CHOICES: [(u32, Choice); 22] = [
     (6, Choice::Begin),
     (6, Choice::BeginNested),
     (6, Choice::Commit),
@@ -50,6 +53,9 @@ const CHOICES: [(u32, Choice); 19] = [
     (3, Choice::Exists),
     (5, Choice::Meta),
     (20, Choice::Put),
+    (10, Choice::PutFor),
+    (6, Choice::Expire),
+    (4, Choice::Ttl),
     (7, Choice::Delete),
     (6, Choice::Add),
     (8, Choice::Scan),
@@ -163,6 +169,15 @@ impl Generator {
                 let value = self.random.one_of(&VALUES).to_string();
                 Command::Put { key, value, condition: self.condition() }
             }
+            Choice::PutFor => {
+                let value = self.random.one_of(&VALUES).to_string();
+                Command::PutFor { key, value, ttl_s: self.ttl_s() }
+            }
+            Choice::Expire => {
+                let ttl_s = self.random.percent(70).then(|| self.ttl_s());
+                Command::Expire { key, ttl_s }
+            }
+            Choice::Ttl => Command::Ttl { key },
             Choice::Delete => {
                 let version = self.random.percent(25).then(|| self.random.below(6) as u64);
                 Command::Delete { key, version }
@@ -183,6 +198,16 @@ impl Generator {
             }
             _ => Command::History { key },
         }
+    }
+
+    /// Mostly so short that it is over within the next commands.
+    fn ttl_s(&mut self) -> u64 {
+        self.random.one_of(&[1, 1, 2, 3, 1000])
+    }
+
+    /// How far the clock goes on before the next command: not at all, mostly.
+    pub(super) fn pause_ms(&mut self) -> u64 {
+        self.random.one_of(&[0, 0, 0, 0, 0, 1, 400, 999])
     }
 
     fn condition(&mut self) -> Condition {
