@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use kv_core::{Database, Interval, ScanOptions, Value, ValueKind};
+use kv_core::{Database, Interval, Row, ScanOptions, Value, ValueKind};
 use kv_protocol::transfer::{Format, Record, Writer};
 
 use super::progress::Progress;
@@ -65,7 +65,7 @@ fn export<W: Write>(database: &Database, format: Format, output: W) -> Result<(u
             for row in &rows {
                 // A committed row has a value.
                 if let Some(value) = row.value() {
-                    writer.write(&record(row.key(), &value)).map_err(cannot_write)?;
+                    writer.write(&record(row, &value)).map_err(cannot_write)?;
                 }
             }
             progress.set(writer.count());
@@ -77,12 +77,12 @@ fn export<W: Write>(database: &Database, format: Format, output: W) -> Result<(u
     Ok((pairs, output))
 }
 
-fn record<'a>(key: &'a [u8], value: &'a Value) -> Record<'a> {
+fn record<'a>(row: &'a Row, value: &'a Value) -> Record<'a> {
     Record {
-        key: key.into(),
+        key: row.key().into(),
         value: value.bytes().into(),
         json: value.kind() == ValueKind::Json,
-        expires_ms: None,
+        expires_ms: row.expires_ms(),
     }
 }
 
@@ -127,6 +127,22 @@ mod tests {
             String::from_utf8(text).unwrap(),
             "{\"key\":\"a\",\"value\":\"1\",\"type\":\"json\"}\n\
              {\"key\":\"b\",\"value_base64\":\"/w==\"}\n{\"end\":true,\"count\":2}\n"
+        );
+    }
+
+    #[test]
+    fn what_expires_is_exported_with_its_time_and_what_has_expired_is_not() {
+        let database = Database::builder().open();
+        let put = |key: &str, at_ms: u64| {
+            database.update(|txn| txn.put_until(key, "1", ValueKind::Text, at_ms)).unwrap();
+        };
+        put("a", 4_102_444_800_000);
+        put("b", 1_000);
+        let (_, text) = export(&database, Format::Ndjson, Vec::new()).unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "{\"key\":\"a\",\"value\":\"1\",\"expires\":\"2100-01-01T00:00:00.000Z\"}\n\
+             {\"end\":true,\"count\":1}\n"
         );
     }
 

@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
 use std::rc::Rc;
 
+use kv_core::limits::EXPIRY_MS_MAX;
 use kv_core::{Condition, Database, Transaction, ValueKind};
 use kv_protocol::limits::SizeLimits;
 use kv_protocol::transfer::{Format, Reader, Record};
@@ -157,9 +158,8 @@ impl<R: Read> Pairs<R> {
     fn next_pair(&mut self) -> Result<Option<Record<'static>>, String> {
         let record = self.reader.next_record().map_err(|error| error.to_string())?;
         match record {
-            // Better refused than kept for ever.
-            Some(Record { expires_ms: Some(_), key, .. }) => Err(format!(
-                "{} has \"expires\", and this version keeps pairs for ever: leave it out",
+            Some(Record { expires_ms: Some(at), key, .. }) if at > EXPIRY_MS_MAX => Err(format!(
+                "\"expires\" of {} is too late: pairs live until 2109 at most, or for ever",
                 Shown(&key)
             )),
             record => Ok(record),
@@ -219,6 +219,10 @@ fn pair_bytes(record: &Record<'_>) -> usize {
 }
 
 fn put(txn: &mut Transaction, record: &Record<'_>) -> Result<(), kv_core::Error> {
+    if let Some(expires_ms) = record.expires_ms {
+        let kind = if record.json { ValueKind::Json } else { ValueKind::Text };
+        return txn.put_until(&record.key, &record.value, kind, expires_ms);
+    }
     if !record.json {
         return txn.put(&record.key, &record.value);
     }
@@ -274,11 +278,26 @@ mod tests {
     }
 
     #[test]
+    fn what_expires_is_kept_for_its_time() {
+        let database = Database::builder().open();
+        let expiring = |key: &str, at: &str| {
+            format!("{{\"key\":\"{key}\",\"value\":1,\"expires\":\"{at}\"}}\n")
+        };
+        let past = expiring("b", "1999-12-31T00:00:00.000Z");
+        let text = expiring("a", "2100-01-01T00:00:00.123Z") + &past;
+        assert_eq!(import(&database, text.as_bytes(), None, PLAN).unwrap().pairs, 2);
+        let scan = kv_core::ScanOptions::default();
+        let rows = database.view(|txn| txn.scan(&scan)).unwrap();
+        let rows: Vec<_> = rows.iter().map(|row| (row.key(), row.expires_ms())).collect();
+        assert_eq!(rows, [(&b"a"[..], Some(4_102_444_800_123))]);
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused() {
         let database = Database::builder().open();
-        let text = r#"{"key":"a","value":"1","expires":"2026-11-20T10:00:00.123Z"}"#;
+        let text = r#"{"key":"a","value":"1","expires":"2110-01-01T00:00:00.000Z"}"#;
         let failure = import(&database, text.as_bytes(), None, PLAN).unwrap_err().to_string();
-        assert!(failure.starts_with("\"a\" has \"expires\""), "{failure}");
+        assert!(failure.starts_with("\"expires\" of \"a\" is too late"), "{failure}");
         assert_eq!(database.stats().keys, 0);
     }
 
