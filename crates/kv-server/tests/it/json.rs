@@ -260,3 +260,19 @@ fn text_and_json_agree() {
         assert_eq!(text.ask(request), format!("ERR {code} {message}"));
     }
 }
+
+#[test]
+fn times_to_live_are_told_in_json() {
+    let server = server(&[]);
+    let mut client = json_client(&server);
+    assert_eq!(ask(&mut client, "PUT k v EX 100"), json!({"status": "Ok"}));
+    assert_eq!(ask(&mut client, "EXPIRE k 50"), json!({"status": "Ok", "found": true}));
+    assert_eq!(ask(&mut client, "TTL k"), json!({"status": "Ok", "result": 50}));
+    assert_eq!(ask(&mut client, "META k")["result"]["ttl"], 50);
+    assert_eq!(ask(&mut client, "PERSIST k"), json!({"status": "Ok", "found": true}));
+    assert_eq!(ask(&mut client, "TTL k"), json!({"status": "Ok", "result": -1}));
+    assert_eq!(ask(&mut client, "EXPIRE none 5"), json!({"status": "Ok", "found": false}));
+    let missing = json!({"status": "Ok", "found": false, "result": null});
+    assert_eq!(ask(&mut client, "TTL none"), missing);
+    assert_eq!(ask(&mut client, "EXPIRE k 99999999999")["code"], "ARGUMENT");
+}
