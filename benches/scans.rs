@@ -75,7 +75,7 @@ fn scan_groups(session: &mut Session, first_keys: &[Key]) {
     for key in first_keys {
         // The first key of a group is its prefix and the number of a row, which is 0.
         let prefix = &key[..group_prefix(0).len()];
-        let options = ScanOptions { interval: Interval::prefix(prefix), limit: None };
+        let options = ScanOptions::of(Interval::prefix(prefix));
         let mut scan = session.scan(None, &options).unwrap();
         let mut rows = 0;
         while let Some(row) = scan.next_row().unwrap() {

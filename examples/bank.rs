@@ -36,7 +36,7 @@ fn transfer(txn: &mut Transaction, from: u64, to: u64, sum: i64) -> Result<bool,
 }
 
 fn total(db: &Database) -> Result<i64, Error> {
-    let accounts = ScanOptions { interval: Interval::prefix(b"account:"), limit: None };
+    let accounts = ScanOptions::of(Interval::prefix(b"account:"));
     db.view(|txn| {
         let rows = txn.scan(&accounts)?;
         Ok(rows.iter().map(|row| amount(row.value().as_ref())).sum())

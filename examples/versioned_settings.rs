@@ -17,7 +17,7 @@ type Settings = Vec<(Vec<u8>, Vec<u8>)>;
 fn settings_at(db: &Database, at: Revision) -> Result<Settings, Error> {
     let isolation = Some(Isolation::Readonly);
     let mut then = db.begin(BeginOptions { isolation, at: Some(at), ..Default::default() })?;
-    let rows = then.scan(&ScanOptions { interval: Interval::prefix(b"set/"), limit: None })?;
+    let rows = then.scan(&ScanOptions::of(Interval::prefix(b"set/")))?;
     let pair = |row: &kv_core::Row| Some((row.key().to_vec(), row.value()?.to_vec()));
     Ok(rows.iter().filter_map(pair).collect())
 }
@@ -26,7 +26,7 @@ fn settings_at(db: &Database, at: Revision) -> Result<Settings, Error> {
 fn roll_back_to(db: &Database, at: Revision) -> Result<(), Error> {
     let wanted = settings_at(db, at)?;
     db.update(|txn| {
-        let all = ScanOptions { interval: Interval::prefix(b"set/"), limit: None };
+        let all = ScanOptions::of(Interval::prefix(b"set/"));
         for row in txn.scan(&all)? {
             txn.delete(row.key())?;
         }

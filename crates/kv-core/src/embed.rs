@@ -10,15 +10,17 @@
 //! The async forms are the same with `_async`; they need no particular runtime.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::db::Database;
 use crate::error::Error;
+use crate::matching::Number;
 use crate::step::{Pause, Step};
 use crate::timer::SettledOrLate;
 use crate::txn::scan::{Row, ScanOptions};
 use crate::txn::session::{BeginOptions, Parent, Session};
-use crate::types::{Condition, Isolation, Revision, TxnId, ValueKind, Version};
+use crate::types::{Condition, Interval, Isolation, Revision, TxnId, ValueKind, Version};
 use crate::value::{Meta, Past, Value};
 
 /// How often a closure is tried before its retryable error is given to the caller.
@@ -139,6 +141,27 @@ impl Transaction {
         let mut scan = block(&mut self.session, |session| session.scan(None, options))?;
         let mut rows = Vec::new();
         while let Some(row) = block(&mut self.session, |_| scan.next_row())? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The rows of an interval whose values are numbers closest to `x`, closest first; see
+    /// [`Session::nearest`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`], and [the list for all](Transaction#errors).
+    pub fn nearest(
+        &mut self,
+        x: &Number,
+        rows_max: u64,
+        interval: &Interval,
+    ) -> Result<Vec<Row>, Error> {
+        let mut nearest =
+            block(&mut self.session, |session| session.nearest(None, x, rows_max, interval))?;
+        let mut rows = Vec::new();
+        while let Some(row) = block(&mut self.session, |_| nearest.next_row())? {
             rows.push(row);
         }
         Ok(rows)
@@ -400,6 +423,7 @@ impl Database {
                 Err(Pause::Failed(error)) => return Err(*error),
                 Err(Pause::Fetch(fetch)) => self.fetch(&fetch)?,
                 Err(Pause::Lock(wait)) => wait.block(),
+                Err(Pause::Yield) => {}
                 Err(Pause::Room(room)) => room.block().map_err(|_| log_failed())?,
             }
         }
@@ -467,6 +491,8 @@ pub(crate) fn block<T>(
             Err(Pause::Failed(error)) => return Err(*error),
             Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
             Err(Pause::Room(room)) => room.block().map_err(|_| log_failed())?,
+            // A blocked thread is nobody else's.
+            Err(Pause::Yield) => {}
             Err(Pause::Lock(wait)) => {
                 wait.block();
                 if !wait.is_settled() {
@@ -488,6 +514,7 @@ async fn drive<T>(
             Err(Pause::Failed(error)) => return Err(*error),
             Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
             Err(Pause::Room(room)) => room.await.map_err(|_| log_failed())?,
+            Err(Pause::Yield) => yield_now().await,
             Err(Pause::Lock(wait)) => {
                 SettledOrLate::new(wait.clone()).await;
                 if !wait.is_settled() {
@@ -496,6 +523,19 @@ async fn drive<T>(
             }
         }
     }
+}
+
+/// Lets the other tasks of the executor run.
+async fn yield_now() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The log failed before the operation had a place in it.

@@ -90,6 +90,8 @@ pub enum Limit {
     SessionTransactions,
     /// Open transactions of the store.
     Transactions,
+    /// Rows of a NEAREST.
+    NearestRows,
 }
 
 impl fmt::Display for Limit {
@@ -100,6 +102,7 @@ impl fmt::Display for Limit {
             Limit::Locks => "locks in one transaction",
             Limit::SessionTransactions => "open transactions in one session",
             Limit::Transactions => "open transactions in the store",
+            Limit::NearestRows => "rows of one NEAREST",
         })
     }
 }
@@ -137,6 +140,8 @@ pub enum Error {
         /// The newest there is.
         newest: Revision,
     },
+    /// What a scan asks of its keys or values means nothing; the text says why.
+    Condition(String),
     /// FOR UPDATE outside a transaction would lock nothing.
     ForUpdateOutside,
     /// A time to live of no second, or one that ends when no clock here goes on.
@@ -266,6 +271,7 @@ impl Error {
             | Error::AtNeedsReadonly
             | Error::FutureRevision { .. }
             | Error::Lifetime { .. }
+            | Error::Condition(_)
             | Error::ForUpdateOutside => "ARGUMENT",
             Error::TooBig { .. } => "TOOBIG",
             Error::NoTransaction(_) => "NOTX",
@@ -335,6 +341,7 @@ impl fmt::Display for Error {
             Error::Lifetime { seconds, seconds_max } => {
                 write!(f, "a time to live has 1 to {seconds_max} whole seconds, got {seconds}")
             }
+            Error::Condition(why) => f.write_str(why),
             Error::ForUpdateOutside => {
                 f.write_str("FOR UPDATE locks until the transaction ends; BEGIN one first")
             }

@@ -54,6 +54,8 @@ mod key;
 
 pub mod watermark;
 
+pub mod matching;
+
 mod store;
 
 mod mvcc;
@@ -85,10 +87,12 @@ pub use error::{AbortReason, Error, Holder, LockInfo, LockTarget};
 pub use load::Loader;
 pub use lock::Mode;
 pub use lock::wait::LockWait;
+pub use matching::{Conditions, Number, Pattern, ValueCondition};
 pub use options::Builder;
 pub use step::{Fetch, Fetcher, OldVersion, Older, Pause, Step};
 pub use store::record::Place;
 pub use store::shard::ShardStats;
+pub use txn::nearest::Nearest;
 pub use txn::scan::{Row, Scan, ScanOptions};
 pub use txn::session::{BeginOptions, Parent, Session, TxnInfo};
 pub use types::{

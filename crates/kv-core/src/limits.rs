@@ -46,6 +46,24 @@ pub(crate) const COMMIT_TIMES_MAX: usize = 1 << 18;
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys installed or visited under one hold of a shard's latch, before others get it.
 pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
+/// How much a scan with conditions does before others get their turn: a key is one, and so is as
+/// much of a value as [`VALUE_BYTES_PER_EFFORT`]. About a millisecond.
+pub(crate) const EFFORT_PER_TURN_MAX: usize = 4096;
+/// Bytes of a value that are compared in about the time that it takes to come to the next key.
+pub(crate) const VALUE_BYTES_PER_EFFORT: usize = 64;
+/// Longest glob or regular expression, in bytes. The longest time that a glob takes is the product
+/// of its length and the value's.
+pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// What a regular expression may compile to, in bytes; as much again may be taken by what is
+/// remembered of a search. Any reasonable expression takes less.
+pub(crate) const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Longest text that is taken for a number, in bytes: the longest 64-bit float, written out, has
+/// 1,079.
+pub const NUMBER_BYTES_MAX: usize = 1200;
+/// Digits of a number's exponent, so that it can be added to.
+pub const NUMBER_EXPONENT_DIGITS_MAX: usize = 9;
+/// Rows of a NEAREST: they stay in memory until the last key has been seen.
+pub const NEAREST_ROWS_MAX: u64 = 10_000;
 /// Keys with versions that may have become superfluous, looked at by each write.
 pub(crate) const TRIM_PER_WRITE: usize = 2;
 

@@ -1,5 +1,5 @@
-//! An operation that may have to pause: for a lock, for room in the log, or for something that is
-//! not in memory.
+//! An operation that may have to pause: for a lock, for room in the log, for something that is not
+//! in memory, or for others, who are to have their turn.
 //!
 //! The engine never blocks and never reads a file. An operation that cannot go on returns a
 //! [`Pause`] through the `?` of every caller; whoever drives it blocks or awaits, fetches, and
@@ -30,6 +30,9 @@ pub enum Pause {
     /// The log has no room for its commit now: block on this or await it, then call the operation
     /// again. Nothing was done yet.
     Room(Reached),
+    /// It has done as much as it may at a time, and is not done: let others have their turn, then
+    /// call the operation again, which goes on where it was. Nobody has to do anything for it.
+    Yield,
     /// It failed.
     Failed(Box<Error>),
 }

@@ -172,6 +172,16 @@ impl Interval {
         Interval { from: self.from, to: Some(just_after(key)) }
     }
 
+    /// The part of it that lies in `other` too; it may be empty.
+    #[must_use]
+    pub fn within(self, other: Interval) -> Interval {
+        let to = match (self.to, other.to) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Interval { from: self.from.max(other.from), to }
+    }
+
     /// Whether `key` lies in it.
     pub fn contains(&self, key: &[u8]) -> bool {
         *self.from <= *key && self.to.as_deref().is_none_or(|to| key < to)
@@ -263,6 +273,16 @@ mod tests {
         assert!(interval.clone().after(b"b").contains(b"b\0"));
         assert!(interval.clone().up_to(b"c").contains(b"c"));
         assert!(!interval.up_to(b"c").contains(b"c\0"));
+    }
+
+    #[test]
+    fn what_lies_within_both_ends_where_either_does() {
+        let (bd, ce) = (Interval::range(b"b", b"d"), Interval::range(b"c", b"e"));
+        assert_eq!(bd.clone().within(ce.clone()), Interval::range(b"c", b"d"));
+        assert_eq!(bd.clone().within(Interval::all()), bd);
+        assert_eq!(Interval::all().within(bd.clone()), bd);
+        assert!(bd.within(Interval::prefix(b"x")).is_empty());
+        assert!(!ce.is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod incr;
 
 mod history;
 
+mod nearest;
 mod scan;
 
 mod connection;
@@ -167,6 +168,7 @@ const ALL: &[&CommandSpec] = &[
     &history::HISTORY,
     &scan::SCAN,
     &scan::COUNT,
+    &nearest::NEAREST,
     &showall::SHOWALL,
     &status::TRANSACTIONS,
     &status::REVISION,
@@ -247,6 +249,7 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::History { .. } => &history::HISTORY,
         Request::Scan(_) => &scan::SCAN,
         Request::Count(_) => &scan::COUNT,
+        Request::Nearest { .. } => &nearest::NEAREST,
         Request::ShowAll { .. } => &showall::SHOWALL,
         Request::Transactions => &status::TRANSACTIONS,
         Request::Revision => &status::REVISION,
@@ -285,6 +288,9 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Incr { key, by, txn } => incr::write(out, key, *by, *txn),
         Request::History { key, limit } => history::write(out, key, *limit),
         Request::Scan(selection) | Request::Count(selection) => scan::write(out, selection),
+        Request::Nearest { number, rows, prefix, txn } => {
+            nearest::write(out, number, *rows, prefix.as_deref(), *txn);
+        }
         Request::Backup { file } => durability::write_backup(out, file),
         Request::Format(format) => writing::keyword(out, format.as_str()),
         Request::Help(Some(spec)) => writing::keyword(out, spec.name),

@@ -51,4 +51,7 @@ pub use reply::{
     Datum, ErrorReply, Format, ListKind, Meta, Reply, Row, TransactionState, list_begin, list_end,
     list_fail, list_row,
 };
-pub use request::{Condition, Interval, Isolation, Parent, PutOptions, Read, Request, Selection};
+pub use request::{
+    Condition, Interval, Isolation, Parent, Pattern, PutOptions, Read, Request, Selection,
+    ValueCondition,
+};

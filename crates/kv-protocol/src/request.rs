@@ -118,11 +118,48 @@ pub enum Interval<'a> {
     },
 }
 
+/// What a text must look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern<'a> {
+    /// All of it fits this glob.
+    Glob(Cow<'a, [u8]>),
+    /// This regular expression is found in it.
+    Regex(Cow<'a, [u8]>),
+}
+
+/// What a value must be for its pair to be selected. Whether a pattern is one, and whether a text
+/// is a number, is for the engine to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueCondition<'a> {
+    /// Byte for byte this.
+    Equal(Cow<'a, [u8]>),
+    /// It looks so.
+    Matches(Pattern<'a>),
+    /// At or after `from` and before `to`, by bytes.
+    Range {
+        /// The least value.
+        from: Cow<'a, [u8]>,
+        /// What all are below; never below `from`.
+        to: Cow<'a, [u8]>,
+    },
+    /// A number between two, both included.
+    Number {
+        /// The least number, as text.
+        low: Cow<'a, [u8]>,
+        /// The greatest number, as text.
+        high: Cow<'a, [u8]>,
+    },
+}
+
 /// What a SCAN returns and a COUNT counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection<'a> {
     /// The keys looked at.
     pub interval: Interval<'a>,
+    /// What a key looks like.
+    pub key: Option<Pattern<'a>>,
+    /// What a value is.
+    pub value: Option<ValueCondition<'a>>,
     /// The most rows; 0 is allowed and gives none.
     pub limit: Option<u64>,
     /// Only keys after this one, which need not exist: where a page before this one ended. The
@@ -243,6 +280,17 @@ pub enum Request<'a> {
     Scan(Selection<'a>),
     /// Count pairs.
     Count(Selection<'a>),
+    /// List the pairs whose values are the numbers closest to one, the closest first.
+    Nearest {
+        /// The number, as text; whether it is one is for the engine to see.
+        number: Cow<'a, [u8]>,
+        /// The most rows; 0 is allowed and gives none.
+        rows: u64,
+        /// Only keys that begin with this.
+        prefix: Option<Cow<'a, [u8]>>,
+        /// The transaction; without it the current one.
+        txn: Option<u64>,
+    },
     /// List every pair.
     ShowAll {
         /// As this transaction sees it; without it, what is committed and this session's writes.

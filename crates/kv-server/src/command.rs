@@ -97,6 +97,9 @@ impl Client {
             Request::CommitAll => self.commit_all(out),
             Request::Scan(selection) => self.scan(selection),
             Request::Count(selection) => self.count(selection),
+            Request::Nearest { number, rows, prefix, txn } => {
+                self.nearest(number, *rows, prefix.as_deref(), *txn)
+            }
             Request::ShowAll { txn } => self.show_all(*txn),
             Request::Transactions => self.transactions(out),
             Request::Revision => self.revision(out),
@@ -165,6 +168,7 @@ fn txn_of(request: &Request<'_>) -> Option<u64> {
         | Request::Ttl { txn, .. }
         | Request::Commit { txn }
         | Request::Rollback { txn }
+        | Request::Nearest { txn, .. }
         | Request::ShowAll { txn }
         | Request::Get { read: kv_protocol::Read::Newest { txn, .. }, .. } => *txn,
         Request::Scan(selection) | Request::Count(selection) => selection.txn,

@@ -14,6 +14,7 @@
 //!
 //! Nothing here knows what a command does; that is [`crate::command`].
 
+mod lists;
 mod outbox;
 mod sending;
 
@@ -107,6 +108,8 @@ struct Connection {
     outbox: Outbox,
     /// A list that is being written.
     listing: Option<Box<Listing>>,
+    /// When the command that runs began, or its last rows were sent.
+    last_sent: Instant,
     /// This connection's own child of the server's token, so that asking it disturbs nobody.
     drain: CancellationToken,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -125,6 +128,7 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
         last_command: Instant::now(),
         outbox: Outbox::default(),
         listing: None,
+        last_sent: Instant::now(),
         drained: Box::pin(drain.clone().cancelled_owned()),
         drain,
         server,
@@ -293,6 +297,7 @@ impl Connection {
 
     /// Runs a line that had to pause, until it has its reply.
     async fn run_paused(&mut self, line: &[u8], mut pause: Pause) -> Result<Next, End> {
+        self.last_sent = Instant::now();
         loop {
             self.flush().await?;
             if let Err(failed) = self.resolve(pause).await? {
@@ -318,6 +323,7 @@ impl Connection {
         let failed = match pause {
             Pause::Lock(wait) => return self.wait_for_lock(wait).await.map(Ok),
             Pause::Failed(error) => *error,
+            Pause::Yield => return self.let_others().await.map(Ok),
             Pause::Room(room) => match self.wait_for_room(room).await? {
                 Ok(()) => return Ok(Ok(())),
                 Err(Stuck) => {
@@ -450,36 +456,6 @@ impl Connection {
         );
         self.say(ErrorCode::Aborted, text);
         End::Quit
-    }
-
-    /// Writes a long list in pieces, each when the one before has been taken.
-    async fn write_list(&mut self, listing: Box<Listing>) -> Result<(), End> {
-        // Its pieces do not wait one by one: they depend on what is known when it begins.
-        self.settle_and_flush().await?;
-        self.settle_session().await?;
-        self.listing = Some(listing);
-        while let Some(listing) = &mut self.listing {
-            let out = self.outbox.buffer();
-            let written = self.client.write_list(listing, out, limits::OUTPUT_BYTES_AT_ONCE);
-            self.note_reply();
-            match written {
-                Ok(true) => self.listing = None,
-                Ok(false) => {
-                    self.flush().await?;
-                    tokio::task::yield_now().await;
-                }
-                Err(pause) => {
-                    self.flush().await?;
-                    if let Err(failed) = self.resolve(pause).await?
-                        && let Some(listing) = self.listing.take()
-                    {
-                        self.client.fail_list(&listing, &failed, self.outbox.buffer());
-                        self.note_reply();
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     fn refuse_line(&mut self) -> End {

@@ -197,6 +197,9 @@ pub const READ_BYTES: usize = 32 << 10;
 pub const INPUT_BYTES_WHILE_WAITING: usize = 1 << 20;
 /// How often it is then looked for whether such a client has left.
 pub const LEAVING_LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
+/// How long a search that has found nothing yet goes on for a client that has closed its side of
+/// the connection: it may have closed only one half, and still read, or have left.
+pub const SEARCH_AFTER_CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long after its limit a read view is looked at again.
 pub const VIEW_AGE_SLACK: Duration = Duration::from_millis(1);
 /// Replies are sent when there are this many bytes of them, or when no whole line is left.

@@ -40,7 +40,8 @@
 //! transaction and its nested ones, [`judged`] of the times at which it has judged what expires;
 //! [`past`] finds versions that are no longer the newest; [`work`]
 //! reads and writes within one, taking locks; [`commit`] ends them, and does single commands;
-//! [`session`] is what a client has open; [`scan`] reads in key order.
+//! [`session`] is what a client has open; [`scan`] reads in key order,
+//! [`nearest`] by numbers.
 //!
 //! # Invariants
 //!
@@ -66,6 +67,7 @@ pub(crate) mod commit;
 
 pub(crate) mod session;
 
+pub(crate) mod nearest;
 pub(crate) mod scan;
 
 #[expect(unused_imports, reason = "the page above links to it")]

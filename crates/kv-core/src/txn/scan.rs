@@ -1,4 +1,7 @@
 //! Scans: rows in key order, committed ones with a transaction's own writes laid over them.
+//!
+//! A scan with conditions may pass over any number of rows before it finds one. So it pauses now
+//! and then with [`Pause::Yield`], by what it has looked at, not by what it has found.
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -8,7 +11,9 @@ use super::judged::Judged;
 use super::tree::Tree;
 use crate::db::Shared;
 use crate::key::Key;
-use crate::step::{Fetching, Step};
+use crate::limits::{EFFORT_PER_TURN_MAX, VALUE_BYTES_PER_EFFORT};
+use crate::matching::Conditions;
+use crate::step::{Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::store::scan::{Hit, Merge};
 use crate::store::shard::{Gone, Shards};
@@ -16,12 +21,31 @@ use crate::types::{Interval, Revision, TxnId};
 use crate::value::Value;
 
 /// Which rows, and how many.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanOptions {
     /// The keys.
     pub interval: Interval,
+    /// What else is asked of keys and values.
+    pub conditions: Conditions,
     /// The most rows; none is all.
     pub limit: Option<u64>,
+}
+
+impl ScanOptions {
+    /// Everything in an interval.
+    pub fn of(interval: Interval) -> ScanOptions {
+        ScanOptions { interval, ..ScanOptions::default() }
+    }
+
+    /// The keys that have to be looked at.
+    pub(crate) fn examined(&self) -> Interval {
+        self.conditions.narrow(&self.interval)
+    }
+
+    /// How many keys it comes to at most, as far as that is known before.
+    fn keys_expected(&self) -> Option<u64> {
+        self.limit.filter(|_| self.conditions.is_empty())
+    }
 }
 
 /// One row of a scan.
@@ -103,6 +127,15 @@ pub(crate) enum Layer {
     Committed(Hit),
 }
 
+impl Layer {
+    fn key(&self) -> &[u8] {
+        match self {
+            Layer::Own(own) => &own.key,
+            Layer::Committed(hit) => hit.key(),
+        }
+    }
+}
+
 impl Layers {
     pub(crate) fn new(merge: Merge, overlay: Vec<Overlaid>) -> Layers {
         let overlay = overlay.into_iter().peekable();
@@ -141,7 +174,13 @@ pub struct Scan {
     /// A key that was come upon, whose version is to be fetched.
     gone: Option<(Key, Gone)>,
     fetching: Fetching,
+    conditions: Conditions,
     remaining: Option<u64>,
+    /// Rows of [`Scan::count_rows`] that were counted before it had to pause.
+    counted: u64,
+    /// What was done in this turn.
+    effort: usize,
+    takes_turns: bool,
     shows_deletes: bool,
     /// At what time what expires is judged: all that the scan shows is.
     judged: Judged,
@@ -157,15 +196,19 @@ impl Scan {
         judged: Judged,
         overlay: Vec<Overlaid>,
     ) -> Scan {
-        let ScanOptions { interval, limit } = options;
-        let merge = Merge::new(&shared.shards, interval, view.revision, *limit);
+        let (interval, expected) = (options.examined(), options.keys_expected());
+        let merge = Merge::new(&shared.shards, &interval, view.revision, expected);
         Scan {
             shared: Arc::clone(shared),
             layers: Layers::new(merge, overlay),
             held_back: None,
             gone: None,
             fetching: Fetching::default(),
-            remaining: *limit,
+            conditions: options.conditions.clone(),
+            remaining: options.limit,
+            counted: 0,
+            effort: 0,
+            takes_turns: !options.conditions.is_empty(),
             shows_deletes: false,
             judged,
             view,
@@ -178,41 +221,96 @@ impl Scan {
         self
     }
 
-    /// The next row. Never pauses for a lock, only for values that are elsewhere.
+    /// Has it pause for others even if it finds a row at every key.
+    pub(crate) fn with_turns(mut self) -> Scan {
+        self.takes_turns = true;
+        self
+    }
+
+    /// The next row. Never pauses for a lock, only for values that are elsewhere and, if there are
+    /// conditions, for others.
     ///
     /// # Errors
     ///
     /// [`Error::Pruned`](crate::Error::Pruned) if the version that a view of the past would show is
     /// no longer kept.
     pub fn next_row(&mut self) -> Step<Option<Row>> {
-        let row = match self.held_back.take() {
-            Some(row) => self.looked_up_again(row)?,
-            None => match self.next_without_value()? {
-                Some(row) => row,
-                None => return Ok(None),
-            },
-        };
-        if !row.record.is_tombstone()
-            && let Err(pause) = Value::of(&row.record)
-        {
-            self.held_back = Some(row);
-            return Err(pause);
-        }
-        Ok(Some(row))
+        self.next_match(true)
     }
 
-    /// Counts up to `rows_max` of the remaining rows without looking at their values. Fewer means
-    /// that there are no more.
+    /// Counts up to `rows_max` of the remaining rows, without looking at their values unless there
+    /// is a condition on them. Fewer means that there are no more.
     ///
     /// # Errors
     ///
     /// As [`Scan::next_row`].
     pub fn count_rows(&mut self, rows_max: u64) -> Step<u64> {
-        let mut rows = 0;
-        while rows < rows_max && self.next_without_value()?.is_some() {
-            rows += 1;
+        while self.counted < rows_max && self.next_match(false)?.is_some() {
+            self.counted += 1;
         }
-        Ok(rows)
+        Ok(std::mem::take(&mut self.counted))
+    }
+
+    /// The next row that meets the conditions; with its value if that is to be shown.
+    fn next_match(&mut self, is_shown: bool) -> Step<Option<Row>> {
+        if self.remaining == Some(0) {
+            return Ok(None);
+        }
+        let needs_value = is_shown || self.conditions.value.is_some();
+        loop {
+            let row = match self.held_back.clone() {
+                Some(row) => self.looked_up_again(row)?,
+                None => match self.next_key()? {
+                    Some(row) => row,
+                    None => return Ok(None),
+                },
+            };
+            self.held_back = None;
+            if needs_value && !row.record.is_tombstone() {
+                match Value::of(&row.record) {
+                    Ok(value) if !self.is_met_by(&value) => continue,
+                    Ok(_) => {}
+                    Err(pause) => {
+                        self.held_back = Some(row);
+                        return Err(pause);
+                    }
+                }
+            }
+            if let Some(remaining) = &mut self.remaining {
+                *remaining -= 1;
+            }
+            return Ok(Some(row));
+        }
+    }
+
+    /// Reads up to the last row that the limit allows, and answers its key; none if there are fewer
+    /// rows than that.
+    fn last_key(&mut self) -> Step<Option<Key>> {
+        while let Some(row) = self.next_match(false)? {
+            if self.remaining == Some(0) {
+                return Ok(Some(row.key().into()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_met_by(&mut self, value: &Value) -> bool {
+        if self.conditions.value.is_some() {
+            self.effort += value.len() / VALUE_BYTES_PER_EFFORT;
+        }
+        self.conditions.is_met_by_value(value, value.kind())
+    }
+
+    /// Counts one more key, or pauses because there have been enough for a turn.
+    fn take_turn(&mut self) -> Step<()> {
+        if self.takes_turns {
+            if self.effort >= EFFORT_PER_TURN_MAX {
+                self.effort = 0;
+                return Err(Pause::Yield);
+            }
+            self.effort += 1;
+        }
+        Ok(())
     }
 
     /// A row that was held back, with the value that may have been supplied meanwhile.
@@ -223,44 +321,79 @@ impl Scan {
         Ok(Row { record: found.unwrap_or(row.record), txn: row.txn })
     }
 
-    fn next_without_value(&mut self) -> Step<Option<Row>> {
-        if self.remaining == Some(0) {
-            return Ok(None);
-        }
-        let row = loop {
+    /// The next row whose key meets the conditions, perhaps without its value.
+    fn next_key(&mut self) -> Step<Option<Row>> {
+        loop {
             if let Some((key, gone)) = &self.gone {
                 let revision = self.view.revision;
                 let record = self.shared.gone_at(key, revision, *gone, &mut self.fetching)?;
                 self.gone = None;
-                match record.filter(|record| self.judged.is_live(record, 0)) {
-                    Some(record) => break Row { record, txn: None },
-                    None => continue,
+                if let Some(record) = record.filter(|record| self.judged.is_live(record, 0)) {
+                    return Ok(Some(Row { record, txn: None }));
                 }
             }
+            self.take_turn()?;
             match self.layers.next(&self.shared.shards) {
                 None => return Ok(None),
+                Some(layer) if !self.conditions.is_met_by_key(layer.key()) => {}
                 Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
-                Some(Layer::Own(own)) => break Row { record: own.record, txn: Some(own.txn) },
+                Some(Layer::Own(own)) => {
+                    return Ok(Some(Row { record: own.record, txn: Some(own.txn) }));
+                }
                 Some(Layer::Committed(Hit::Record(record))) => {
                     if self.judged.is_live(&record, 0) {
-                        break Row { record, txn: None };
+                        return Ok(Some(Row { record, txn: None }));
                     }
                 }
                 Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, gone)),
             }
-        };
-        if let Some(remaining) = &mut self.remaining {
-            *remaining -= 1;
         }
-        Ok(Some(row))
     }
 }
 
-/// The tree's own writes in the interval; no more than a scan that ends at `limit` rows can need.
-pub(crate) fn overlay(tree: &Tree, interval: &Interval, limit: Option<u64>) -> Vec<Overlaid> {
-    let mut rows_left = limit.unwrap_or(u64::MAX);
+/// The search for the row that a scan with a limit will end with, which is what it has to lock. It
+/// reads what is newest, without locks, and is kept by the session while it pauses.
+#[derive(Debug)]
+pub(crate) struct Search {
+    root: TxnId,
+    options: ScanOptions,
+    scan: Scan,
+}
+
+impl Search {
+    /// Begins in the tree of a root.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        root: TxnId,
+        tree: &Tree,
+        options: &ScanOptions,
+    ) -> Search {
+        let view = OpenView::at(shared, Revision::NEWEST);
+        // What is not judged yet is judged when it is locked; until then, by now.
+        let interval = options.examined();
+        let mut judged = tree.judged.part(&interval);
+        judged.note(&interval, shared.now_ms());
+        let scan = Scan::new(shared, options, view, judged, overlay(tree, options));
+        Search { root, options: options.clone(), scan }
+    }
+
+    /// Whether it is that of a scan, which was called again.
+    pub(crate) fn is_of(&self, root: TxnId, options: &ScanOptions) -> bool {
+        self.root == root && self.options == *options
+    }
+
+    /// The key of the last row; none if there are fewer rows than the limit allows.
+    pub(crate) fn run(&mut self) -> Step<Option<Key>> {
+        self.scan.last_key()
+    }
+}
+
+/// The tree's own writes among the keys of a scan; no more than it can need. Those that do not meet
+/// its conditions are needed too: they hide what is committed.
+pub(crate) fn overlay(tree: &Tree, options: &ScanOptions) -> Vec<Overlaid> {
+    let mut rows_left = options.keys_expected().unwrap_or(u64::MAX);
     let mut writes = Vec::new();
-    for (key, write) in tree.writes_in(interval) {
+    for (key, write) in tree.writes_in(&options.examined()) {
         if rows_left == 0 {
             break;
         }

@@ -3,9 +3,10 @@
 //! [`Work`] is one command's look at its transaction tree. Every operation may pause; called
 //! again, it finds the locks that it was granted meanwhile and goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::scan::{Layer, Layers, overlay};
+use super::scan::{ScanOptions, Search};
 use super::tree::Tree;
 use super::write::{Current, Write, Written};
 use crate::critical::Critical;
@@ -19,7 +20,6 @@ use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
 use crate::step::{Fetching, Pause, Step};
 use crate::store::record::Record;
-use crate::store::scan::{Hit, Merge};
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
 
 /// A request of the session that is in the queue, or was granted since.
@@ -34,7 +34,7 @@ pub(crate) struct Pending {
 
 /// One command's access to its tree.
 pub(crate) struct Work<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) session: SessionId,
     pub(crate) tree: &'a mut Tree,
     pub(crate) pending: &'a mut Option<Pending>,
@@ -259,49 +259,35 @@ impl Work<'_> {
 
     // ---- Scans.
 
-    /// Locks what a scan of the interval examines: all of it, or, with a limit, up to the last row
-    /// that is returned. Repeats until the rows below the lock's end are those it was set for.
-    pub(crate) fn lock_scan(&mut self, interval: &Interval, limit: Option<u64>) -> Step<()> {
+    /// Locks what a scan examines: its interval, or, with a limit, up to the last row that is
+    /// returned. Repeats until the rows below the lock's end are those it was set for.
+    pub(crate) fn lock_scan(
+        &mut self,
+        root: TxnId,
+        options: &ScanOptions,
+        search: &mut Option<Search>,
+    ) -> Step<()> {
+        let interval = options.examined();
         loop {
             // The interval that is wanted may have changed with the rows: any range will do.
             self.settle(|target| matches!(target, Target::Range(_)))?;
-            let examined = match limit {
+            let examined = match options.limit {
                 None => interval.clone(),
                 Some(0) => return Ok(()),
-                Some(limit) => match self.nth_key(interval, limit) {
-                    Some(last) => interval.clone().up_to(&last),
-                    None => interval.clone(),
-                },
+                Some(_) => {
+                    let begun = || Search::new(self.shared, root, self.tree, options);
+                    let last = search.get_or_insert_with(begun).run()?;
+                    *search = None;
+                    match last {
+                        Some(last) => interval.clone().up_to(&last),
+                        None => interval.clone(),
+                    }
+                }
             };
             if examined.is_empty() || self.tree.ranges.iter().any(|held| held.covers(&examined)) {
                 return Ok(());
             }
             self.lock_range(&examined, Mode::Shared)?;
-        }
-    }
-
-    /// The key of the n-th row of the interval, as it is now: committed, with own writes over it.
-    fn nth_key(&self, interval: &Interval, nth: u64) -> Option<Key> {
-        let shards = &self.shared.shards;
-        let merge = Merge::new(shards, interval, Revision::NEWEST, Some(nth));
-        let mut layers = Layers::new(merge, overlay(self.tree, interval, Some(nth)));
-        let now_ms = self.shared.now_ms();
-        let mut rows_left = nth;
-        loop {
-            let key = match layers.next(shards)? {
-                Layer::Own(own) if own.record.is_tombstone() => continue,
-                Layer::Own(own) => own.key,
-                Layer::Committed(Hit::Record(record))
-                    if !self.tree.judged.is_live(&record, now_ms) =>
-                {
-                    continue;
-                }
-                Layer::Committed(hit) => Key::from(hit.key()),
-            };
-            rows_left -= 1;
-            if rows_left == 0 {
-                return Some(key);
-            }
         }
     }
 }

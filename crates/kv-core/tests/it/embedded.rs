@@ -212,7 +212,7 @@ fn scans_come_in_order_across_shards() {
     let keys: Vec<String> = (0..1000).map(|n| format!("key:{n:04}")).collect();
     keys.iter().for_each(|key| _ = db.put(key.as_bytes(), b"v").unwrap());
     let scan = |interval, limit| {
-        let options = ScanOptions { interval, limit };
+        let options = ScanOptions { limit, ..ScanOptions::of(interval) };
         let rows = db.view(|txn| txn.scan(&options)).unwrap();
         rows.iter().map(|row| String::from_utf8_lossy(row.key()).into_owned()).collect::<Vec<_>>()
     };

@@ -148,7 +148,7 @@ fn the_reads_of_a_serializable_transaction_repeat() {
     assert_eq!(ttl_s(&mut session, "b"), Some(Some(10)));
     assert_eq!(get(&mut session, "a"), None, "it was locked later");
     assert_eq!(keys(&mut session, &all()), ["b"]);
-    let first = ScanOptions { interval: Interval::all(), limit: Some(1) };
+    let first = ScanOptions { limit: Some(1), ..ScanOptions::of(Interval::all()) };
     assert_eq!(keys(&mut session, &first), ["b"]);
     assert_eq!(session.add(None, b"b", 1).unwrap(), 2);
     assert!(get(&mut session, "b").is_some());
@@ -165,14 +165,14 @@ fn a_range_is_judged_when_it_is_locked() {
         put_for(&mut session, key, ttl);
     }
     begin(&mut session, Isolation::Serializable);
-    let up_to_b = ScanOptions { interval: Interval::range(b"a", b"b"), limit: None };
+    let up_to_b = ScanOptions::of(Interval::range(b"a", b"b"));
     assert_eq!(keys(&mut session, &up_to_b), ["a"]);
     clock.advance(seconds(20));
     assert_eq!(keys(&mut session, &all()), ["a", "c"]);
     clock.advance(seconds(10));
     assert_eq!(keys(&mut session, &all()), ["a", "c"]);
     assert!(get(&mut session, "c").is_some());
-    let second = ScanOptions { interval: Interval::all(), limit: Some(2) };
+    let second = ScanOptions { limit: Some(2), ..ScanOptions::of(Interval::all()) };
     assert_eq!(keys(&mut session, &second), ["a", "c"]);
     session.rollback(None).unwrap();
     assert!(keys(&mut session, &all()).is_empty());
@@ -186,7 +186,7 @@ fn a_limited_scan_locks_past_what_has_expired() {
     session.put(None, b"b", b"1", ValueKind::Text, None).unwrap();
     clock.advance(seconds(10));
     begin(&mut session, Isolation::Serializable);
-    let first = ScanOptions { interval: Interval::all(), limit: Some(1) };
+    let first = ScanOptions { limit: Some(1), ..ScanOptions::of(Interval::all()) };
     assert_eq!(keys(&mut session, &first), ["b"]);
     for key in [b"a", b"b"] {
         let write = other.put(None, key, b"2", ValueKind::Text, None);

@@ -5,4 +5,5 @@
 mod embedded;
 mod expiry;
 mod logged;
+mod matching;
 mod versions;

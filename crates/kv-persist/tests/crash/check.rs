@@ -8,7 +8,7 @@
 //! 6. Recovery again gives the same.
 //! 7. New writes are taken, and survive in their turn.
 
-use kv_core::{Interval, Pause, ScanOptions, Session, Step, ValueKind};
+use kv_core::{Pause, ScanOptions, Session, Step, ValueKind};
 use kv_persist::Error;
 
 use crate::journal::{Changes, Journal, State, Value, Version, Violation, violation};
@@ -181,7 +181,7 @@ fn kept(store: &Store, keys: &State) -> Result<State, Violation> {
 /// The current state is what a scan shows, and nothing besides.
 fn check_rows(store: &Store, expected: &State, revision: u64) -> Result<(), Violation> {
     let mut session = store.db.session();
-    let all = ScanOptions { interval: Interval::all(), limit: None };
+    let all = ScanOptions::default();
     let mut scan = drive(store, &mut session, |session| session.scan(None, &all))?;
     let mut rows = Vec::new();
     while let Some(row) = drive(store, &mut session, |_| scan.next_row())? {

@@ -6,7 +6,7 @@
 use crate::error_code::ErrorCode;
 use crate::limits::SizeLimits;
 use crate::reply::ErrorReply;
-use crate::request::{Interval, Request, Selection};
+use crate::request::{Interval, Request, Selection, ValueCondition};
 use crate::units::SizeText;
 use crate::word::Shown;
 
@@ -19,15 +19,7 @@ impl Request<'_> {
         match self {
             Request::Put { key, value, .. } => {
                 check_key(key, limits)?;
-                if value.len() > limits.value_bytes_max {
-                    return Err(too_big(
-                        &format!("the value of {}", Shown(key)),
-                        value.len(),
-                        limits.value_bytes_max,
-                        "--max-value",
-                    ));
-                }
-                Ok(())
+                check_value(value, limits, || format!("the value of {}", Shown(key)))
             }
             Request::Get { key, .. }
             | Request::Del { key, .. }
@@ -40,6 +32,9 @@ impl Request<'_> {
             | Request::History { key, .. } => check_key(key, limits),
             Request::Scan(selection) | Request::Count(selection) => {
                 check_selection(selection, limits)
+            }
+            Request::Nearest { prefix, .. } => {
+                prefix.as_ref().map_or(Ok(()), |prefix| check_key(prefix, limits))
             }
             _ => Ok(()),
         }
@@ -55,7 +50,32 @@ fn check_selection(selection: &Selection<'_>, limits: &SizeLimits) -> Result<(),
             check_key(to, limits)?;
         }
     }
+    match &selection.value {
+        Some(ValueCondition::Equal(value)) => check_compared(value, limits)?,
+        Some(ValueCondition::Range { from, to }) => {
+            check_compared(from, limits)?;
+            check_compared(to, limits)?;
+        }
+        // A pattern and a number have limits of their own, which the engine knows.
+        Some(ValueCondition::Matches(_) | ValueCondition::Number { .. }) | None => {}
+    }
     selection.after.as_ref().map_or(Ok(()), |after| check_key(after, limits))
+}
+
+fn check_compared(value: &[u8], limits: &SizeLimits) -> Result<(), ErrorReply> {
+    check_value(value, limits, || format!("the value {} to compare with", Shown(value)))
+}
+
+#[inline]
+fn check_value(
+    value: &[u8],
+    limits: &SizeLimits,
+    what: impl FnOnce() -> String,
+) -> Result<(), ErrorReply> {
+    if value.len() <= limits.value_bytes_max {
+        return Ok(());
+    }
+    Err(too_big(&what(), value.len(), limits.value_bytes_max, "--max-value"))
 }
 
 #[inline]
@@ -88,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_limits_are_exact() {
-        for line in ["PUT 1234 123456", "GET 1234", "SCAN PREFIX 1234 AFTER 1234", "PING"] {
+        for line in ["PUT 1234 123456", "GET 1234", "SCAN PREFIX 1234 VALUE EQ 123456", "PING"] {
             assert_eq!(check(line), Ok(()), "{line}");
         }
         for line in [
@@ -107,6 +127,9 @@ mod tests {
             "COUNT RANGE 1 12345",
             "COUNT RANGE 12345 2",
             "SCAN AFTER 12345",
+            "SCAN VALUE EQ 1234567",
+            "COUNT VALUE RANGE 1 1234567",
+            "NEAREST 5 1 PREFIX 12345",
         ] {
             assert_eq!(check(line).unwrap_err().code, ErrorCode::TooBig, "{line}");
         }

@@ -69,7 +69,7 @@ fn keys_and_values_without_escapes_are_borrowed() {
 
 #[test]
 fn commands_of_later_versions_are_unknown_now() {
-    for verb in ["NEAREST", "TOKEN", "ATTACH", "AUTH", "KILL"] {
+    for verb in ["TOKEN", "ATTACH", "AUTH", "KILL"] {
         let error = Request::parse(format!("{verb} k 1").as_bytes()).unwrap_err();
         assert_eq!(error.code, ErrorCode::Unknown);
     }
@@ -143,8 +143,33 @@ fn selection() -> impl Strategy<Value = Selection<'static>> {
             Interval::Range { from, to }
         }),
     ];
-    (interval, txn(), prop::option::of(bytes()), txn())
-        .prop_map(|(interval, limit, after, txn)| Selection { interval, limit, after, txn })
+    let (key, value) = (prop::option::of(pattern()), prop::option::of(value_condition()));
+    (interval, key, value, txn(), prop::option::of(bytes()), txn()).prop_map(
+        |(interval, key, value, limit, after, txn)| Selection {
+            interval,
+            key,
+            value,
+            limit,
+            after,
+            txn,
+        },
+    )
+}
+
+fn pattern() -> impl Strategy<Value = Pattern<'static>> {
+    prop_oneof![bytes().prop_map(Pattern::Glob), bytes().prop_map(Pattern::Regex)]
+}
+
+fn value_condition() -> impl Strategy<Value = ValueCondition<'static>> {
+    prop_oneof![
+        bytes().prop_map(ValueCondition::Equal),
+        pattern().prop_map(ValueCondition::Matches),
+        (bytes(), bytes()).prop_map(|(one, other)| {
+            let (from, to) = if one <= other { (one, other) } else { (other, one) };
+            ValueCondition::Range { from, to }
+        }),
+        (bytes(), bytes()).prop_map(|(low, high)| ValueCondition::Number { low, high }),
+    ]
 }
 
 fn read() -> impl Strategy<Value = Read> {
@@ -196,6 +221,8 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         (key(), txn()).prop_map(|(key, limit)| Request::History { key, limit }),
         selection().prop_map(Request::Scan),
         selection().prop_map(Request::Count),
+        (bytes(), any::<u64>(), prop::option::of(bytes()), txn())
+            .prop_map(|(number, rows, prefix, txn)| Request::Nearest { number, rows, prefix, txn }),
         txn().prop_map(|txn| Request::ShowAll { txn }),
         key().prop_map(|file| Request::Backup { file }),
         simple,

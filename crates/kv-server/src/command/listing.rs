@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use kv_core::{
-    AbortReason, Error, Interval, LockInfo, LockTarget, Mode, Past, Pause, Row as Found, Scan,
-    ScanOptions, Step, TxnId,
+    AbortReason, Conditions, Error, Interval, LockInfo, LockTarget, Mode, Nearest, Number, Past,
+    Pattern, Pause, Row as Found, Scan, ScanOptions, Step, TxnId, ValueCondition,
 };
 use kv_protocol::reply::{LockMode, LockState, LockTarget as ShownTarget};
 use kv_protocol::{ErrorReply, ListKind, Reply, Row, Selection};
@@ -58,6 +58,7 @@ impl fmt::Debug for Locks {
 #[derive(Debug)]
 pub(super) enum Source {
     Pairs(Scan),
+    Nearest(Box<Nearest>),
     Shown(Scan),
     Count(Scan),
     Versions(IntoIter<Past>),
@@ -70,7 +71,7 @@ impl Source {
     /// What is written; a COUNT writes only the number.
     fn kind(&self) -> Option<ListKind> {
         match self {
-            Source::Pairs(_) => Some(ListKind::Pairs),
+            Source::Pairs(_) | Source::Nearest(_) => Some(ListKind::Pairs),
             Source::Shown(_) => Some(ListKind::Shown),
             Source::Count(_) => None,
             Source::Versions(_) => Some(ListKind::Versions),
@@ -83,6 +84,7 @@ impl Source {
     fn next(&mut self, write: impl FnOnce(&Row<'_>)) -> Step<bool> {
         match self {
             Source::Pairs(scan) => scan.next_row().map(|row| with_pair(row, write)),
+            Source::Nearest(nearest) => nearest.next_row().map(|row| with_pair(row, write)),
             Source::Shown(scan) => scan.next_row().map(|row| with_shown(row, write)),
             Source::Versions(versions) => {
                 let past = versions.next();
@@ -98,8 +100,8 @@ impl Source {
 }
 
 impl Client {
-    /// Appends rows of a list until it is complete (true), or `out` has `bytes_max` or more
-    /// (false).
+    /// Appends rows of a list until it is complete (true), or `out` has `bytes_max` or more, or
+    /// others are to have their turn (false).
     ///
     /// # Errors
     ///
@@ -132,6 +134,7 @@ impl Client {
                     self.fail_list(listing, &refusal(&error), out);
                     return Ok(true);
                 }
+                Err(Pause::Yield) => return Ok(false),
                 Err(pause) => return Err(pause),
             }
         }
@@ -158,6 +161,7 @@ impl Client {
                 self.fail_list(listing, &refusal(&error), out);
                 Ok(true)
             }
+            Err(Pause::Yield) => Ok(false),
             Err(pause) => Err(pause),
         }
     }
@@ -267,13 +271,26 @@ impl Client {
     }
 
     pub(super) fn scan(&mut self, selection: &Selection<'_>) -> Step<Next> {
-        let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
+        let scan = self.session.scan(selection.txn.map(TxnId), &options(selection)?)?;
         Ok(self.listing(Source::Pairs(scan), self.txn_read_in(selection.txn)))
     }
 
     pub(super) fn count(&mut self, selection: &Selection<'_>) -> Step<Next> {
-        let scan = self.session.scan(selection.txn.map(TxnId), &options(selection))?;
+        let scan = self.session.scan(selection.txn.map(TxnId), &options(selection)?)?;
         Ok(self.listing(Source::Count(scan), self.txn_read_in(selection.txn)))
+    }
+
+    pub(super) fn nearest(
+        &mut self,
+        number: &[u8],
+        rows: u64,
+        prefix: Option<&[u8]>,
+        txn: Option<u64>,
+    ) -> Step<Next> {
+        let interval = prefix.map_or_else(Interval::all, Interval::prefix);
+        let x = Number::needed(number)?;
+        let nearest = self.session.nearest(txn.map(TxnId), &x, rows, &interval)?;
+        Ok(self.listing(Source::Nearest(Box::new(nearest)), self.txn_read_in(txn)))
     }
 
     pub(super) fn show_all(&mut self, txn: Option<u64>) -> Step<Next> {
@@ -290,7 +307,7 @@ impl Client {
     }
 }
 
-fn options(selection: &Selection<'_>) -> ScanOptions {
+fn options(selection: &Selection<'_>) -> Result<ScanOptions, Error> {
     let interval = match &selection.interval {
         kv_protocol::Interval::All => Interval::all(),
         kv_protocol::Interval::Prefix(prefix) => Interval::prefix(prefix),
@@ -300,7 +317,31 @@ fn options(selection: &Selection<'_>) -> ScanOptions {
         Some(after) if !after.is_empty() => interval.after(after),
         _ => interval,
     };
-    ScanOptions { interval, limit: selection.limit }
+    let conditions = Conditions {
+        key: selection.key.as_ref().map(compiled).transpose()?,
+        value: selection.value.as_ref().map(value_condition).transpose()?,
+    };
+    Ok(ScanOptions { interval, conditions, limit: selection.limit })
+}
+
+fn compiled(pattern: &kv_protocol::Pattern<'_>) -> Result<Pattern, Error> {
+    match pattern {
+        kv_protocol::Pattern::Glob(glob) => Pattern::glob(glob),
+        kv_protocol::Pattern::Regex(regex) => Pattern::regex(regex),
+    }
+}
+
+fn value_condition(asked: &kv_protocol::ValueCondition<'_>) -> Result<ValueCondition, Error> {
+    Ok(match asked {
+        kv_protocol::ValueCondition::Equal(value) => ValueCondition::Equal((&**value).into()),
+        kv_protocol::ValueCondition::Matches(pattern) => {
+            ValueCondition::Matches(compiled(pattern)?)
+        }
+        kv_protocol::ValueCondition::Range { from, to } => {
+            ValueCondition::Within(Interval::range(from, to))
+        }
+        kv_protocol::ValueCondition::Number { low, high } => ValueCondition::between(low, high)?,
+    })
 }
 
 /// Whole milliseconds.

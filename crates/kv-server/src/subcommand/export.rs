@@ -58,7 +58,7 @@ fn export<W: Write>(database: &Database, format: Format, output: W) -> Result<(u
     database.view(|txn| {
         let mut interval = Interval::all();
         loop {
-            let page = ScanOptions { interval: interval.clone(), limit: Some(PAGE_ROWS) };
+            let page = ScanOptions { limit: Some(PAGE_ROWS), ..ScanOptions::of(interval.clone()) };
             let rows = txn.scan(&page)?;
             let Some(last) = rows.last() else { return Ok::<(), Failure>(()) };
             interval = interval.after(last.key());

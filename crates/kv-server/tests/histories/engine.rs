@@ -40,6 +40,7 @@ impl EngineClient {
                 Err(pause @ (Pause::Fetch(_) | Pause::Room(_))) => {
                     panic!("all is in memory: {pause:?}")
                 }
+                Err(Pause::Yield) => {}
                 Err(Pause::Lock(_)) if self.is_impatient => break Err(Refusal::new(GIVEN_UP)),
                 Err(Pause::Lock(wait)) => {
                     wait.block();
@@ -290,7 +291,7 @@ fn options(selection: &Selection) -> ScanOptions {
         Some(after) => interval.after(after.as_bytes()),
         None => interval,
     };
-    ScanOptions { interval, limit: selection.limit }
+    ScanOptions { limit: selection.limit, ..ScanOptions::of(interval) }
 }
 
 fn refusal(error: &Error) -> Refusal {

@@ -90,6 +90,7 @@ impl Session {
                     self.waiting = Some((line, wait));
                     return;
                 }
+                Err(Pause::Yield) => return self.execute(line),
                 Err(pause) => panic!("{line}: {pause:?}"),
             },
         }

@@ -5,7 +5,7 @@ use kv_testkit::server::Client;
 
 use crate::{Numbers, server};
 
-const WORDS: [&str; 64] = [
+const WORDS: [&str; 72] = [
     "BEGIN",
     "COMMIT",
     "ROLLBACK",
@@ -66,6 +66,14 @@ const WORDS: [&str; 64] = [
     "PREFIX",
     "RANGE",
     "LIMIT",
+    "MATCH",
+    "REGEX",
+    "VALUE",
+    "EQ",
+    "NUMBER",
+    "NEAREST",
+    "a*[",
+    "^a?",
     "AFTER",
     "\0",
     "\u{80}",

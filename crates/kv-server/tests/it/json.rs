@@ -62,7 +62,7 @@ fn every_command_of_help_is_explained_and_exists() {
 }
 
 /// Every command, well and badly used, with every kind of value.
-const REQUESTS: [&[u8]; 62] = [
+const REQUESTS: [&[u8]; 64] = [
     b"PUT a 1",
     b"PUT \"\\n\\x00\\xff\" \"\\n\\x01\\xff\"",
     b"PUT line \"a\\r\\nb\\t\\x1f\\x7f\"",
@@ -96,6 +96,8 @@ const REQUESTS: [&[u8]; 62] = [
     b"HISTORY nothing",
     b"SCAN",
     b"SCAN PREFIX base64",
+    b"SCAN MATCH * VALUE NUMBER 0 9",
+    b"NEAREST 0 3",
     b"COUNT",
     b"SHOWALL",
     b"BEGIN",

@@ -20,6 +20,7 @@ mod idle;
 mod json;
 mod lists;
 mod pipelining;
+mod searches;
 mod session;
 mod shutdown;
 mod sizes;

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use kv_testkit::model::{Bytes, Condition, Interval, Isolation, Meta, Place, Refusal, only};
+use kv_testkit::model::{
+    Bytes, Condition as WriteCondition, Interval, Isolation, Meta, Place, Refusal, only,
+};
 
+use crate::conditions::{self, Condition};
 use crate::locks::{Request, Target, Tree};
 use crate::naive::{Flaw, Naive};
 
@@ -59,6 +62,7 @@ fn run(engine: &mut Naive, session: u32, name: &str, mut words: Words) -> Outcom
         "COMMITALL" => commit_all(engine, session),
         "SHOWALL" => show_all(engine, session, words.id()?),
         "HISTORY" => history(engine, words),
+        "NEAREST" => nearest(engine, session, words),
         "SCAN" | "COUNT" => scan(engine, session, name == "COUNT", words),
         "GET" | "EXISTS" | "META" | "TTL" => read(engine, session, name, words),
         "EXPIRE" | "PERSIST" => expire(engine, session, name == "EXPIRE", words),
@@ -315,10 +319,9 @@ fn history(engine: &Naive, mut words: Words) -> Outcome {
 }
 
 fn show_all(engine: &mut Naive, session: u32, id: Option<u64>) -> Outcome {
-    let pair = |(key, value): (Bytes, Bytes)| format!("{} {}", quoted(&key), quoted(&value));
     if id.is_some() {
         let pairs = engine.model.scan(session, id, &Interval::default())?;
-        return list(pairs.into_iter().map(pair).collect());
+        return list(pairs.iter().map(pair).collect());
     }
     let rows = engine.model.show_all(session).into_iter();
     let rows = rows.map(|(key, shown, owner)| {
@@ -329,8 +332,8 @@ fn show_all(engine: &mut Naive, session: u32, id: Option<u64>) -> Outcome {
 }
 
 fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Outcome {
-    let mut interval = Interval::default();
-    let (mut glob, mut wanted, mut id) = (String::from("*"), None, None);
+    let (mut interval, mut limit, mut id) = (Interval::default(), None, None);
+    let (mut on_key, mut on_value) = (None, None);
     while let Some(word) = words.next() {
         match word.to_ascii_uppercase().as_str() {
             "PREFIX" => interval = Interval::prefix(&words.next_bytes()?),
@@ -339,38 +342,63 @@ fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Out
                 interval.to = Some(words.next_bytes()?);
             }
             "AFTER" => interval.after = Some(words.next_bytes()?),
-            "LIMIT" => interval.limit = Some(words.number()? as usize),
-            "MATCH" => glob = words.next().ok_or_else(argument)?,
-            "VALUE" => wanted = words.next().and(words.next()).map(String::into_bytes),
+            "LIMIT" => limit = Some(words.number()? as usize),
+            "VALUE" => on_value = Some(words.condition(None)?),
+            kind @ ("MATCH" | "REGEX") => on_key = Some(words.condition(Some(kind))?),
             number => id = Some(number.parse().map_err(|_| argument())?),
         }
     }
-    let (start, end) = glob.split_once('*').ok_or_else(argument)?;
-    if interval == Interval::default() {
-        interval = Interval::prefix(start.as_bytes());
+    if let Some(prefix) = on_key.as_ref().map(Condition::prefix) {
+        let narrow = Interval::prefix(&prefix);
+        interval.from = interval.from.max(narrow.from);
+        interval.to = interval.to.into_iter().chain(narrow.to).min();
     }
     let mut pairs = engine.model.scan(session, id, &interval)?;
-    let mut examined = interval.clone();
-    if let Some((last, _)) = pairs.last().filter(|_| interval.limit == Some(pairs.len())) {
-        examined.to = Some([last.as_slice(), &[0]].concat());
-    }
-    read_lock(engine, session, id, Target::Range(examined.clone()))?;
-    engine.model.judge(session, id, examined);
     pairs.retain(|(key, value)| {
-        let matches = key.starts_with(start.as_bytes()) && key.ends_with(end.as_bytes());
-        matches && wanted.as_ref().is_none_or(|wanted| wanted == value)
+        on_key.as_ref().is_none_or(|condition| condition.is_met_by(key))
+            && on_value.as_ref().is_none_or(|condition| condition.is_met_by(value))
     });
+    pairs.truncate(limit.unwrap_or(usize::MAX));
+    if let Some((last, _)) = pairs.last().filter(|_| limit == Some(pairs.len())) {
+        interval.to = Some([last.as_slice(), &[0]].concat());
+    }
+    read_lock(engine, session, id, Target::Range(interval.clone()))?;
+    engine.model.judge(session, id, interval);
     if counts {
         return one(pairs.len());
     }
-    let rows = pairs.iter().map(|(key, value)| format!("{} {}", quoted(key), quoted(value)));
-    list(rows.collect())
+    list(pairs.iter().map(pair).collect())
+}
+
+fn nearest(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
+    let x: f64 = words.next().and_then(|word| word.parse().ok()).ok_or_else(argument)?;
+    let rows = words.number()?;
+    let (mut interval, mut id) = (Interval::default(), None);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "PREFIX" => interval = Interval::prefix(&words.next_bytes()?),
+            number => id = Some(number.parse().map_err(|_| argument())?),
+        }
+    }
+    if rows > 0 {
+        read_lock(engine, session, id, Target::Range(interval.clone()))?;
+    }
+    let mut pairs = engine.model.scan(session, id, &interval)?;
+    let distance = |value: &[u8]| conditions::number(value).map(|number| (number - x).abs());
+    pairs.retain(|(_, value)| distance(value).is_some());
+    // It keeps the order of keys among those that are as close.
+    pairs.sort_by(|(_, one), (_, other)| distance(one).partial_cmp(&distance(other)).unwrap());
+    list(pairs.iter().take(rows as usize).map(pair).collect())
+}
+
+fn pair((key, value): &(Bytes, Bytes)) -> String {
+    format!("{} {}", quoted(key), quoted(value))
 }
 
 fn put(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
     let (key, value) = (words.next_bytes()?, words.next_bytes()?);
     let WriteOptions { id, condition, ttl_ms, .. } = words.write_options()?;
-    write_lock(engine, session, id, &key, condition != Condition::Always)?;
+    write_lock(engine, session, id, &key, condition != WriteCondition::Always)?;
     let done = match ttl_ms {
         None => engine.model.put(session, id, &key, &value, condition),
         Some(ttl_ms) => engine.model.put_expiring(session, id, &key, &value, ttl_ms),
@@ -393,7 +421,7 @@ fn expire(engine: &mut Naive, session: u32, expires: bool, mut words: Words) -> 
 /// What a write says beside key and value.
 struct WriteOptions {
     id: Option<u64>,
-    condition: Condition,
+    condition: WriteCondition,
     by: i64,
     ttl_ms: Option<u64>,
 }
@@ -432,6 +460,19 @@ impl Words {
         self.next().and_then(|word| word.parse().ok()).ok_or_else(argument)
     }
 
+    /// What follows VALUE, or a keyword that was read.
+    fn condition(&mut self, kind: Option<&str>) -> Result<Condition, Stop> {
+        let kind = kind.map(str::to_owned).or_else(|| self.next()).ok_or_else(argument)?;
+        let mut next = || self.next().ok_or_else(argument);
+        Ok(match kind.as_str() {
+            "EQ" => Condition::Equal(next()?),
+            "MATCH" => Condition::Glob(next()?),
+            "REGEX" => Condition::Regex(next()?),
+            "RANGE" => Condition::Range(next()?, next()?),
+            _ => Condition::Number(next()?, next()?),
+        })
+    }
+
     fn id(&mut self) -> Result<Option<u64>, Stop> {
         self.next().map(|word| word.parse().map_err(|_| argument())).transpose()
     }
@@ -452,13 +493,13 @@ impl Words {
 
     /// `[id] [EX seconds] [IF ABSENT|IF PRESENT|IF VERSION n] [BY n]`
     fn write_options(&mut self) -> Result<WriteOptions, Stop> {
-        let (mut id, mut condition, mut by, mut ttl_ms) = (None, Condition::Always, 1, None);
+        let (mut id, mut condition, mut by, mut ttl_ms) = (None, WriteCondition::Always, 1, None);
         while let Some(word) = self.next() {
             match word.as_str() {
                 "IF" => {}
-                "ABSENT" => condition = Condition::Absent,
-                "PRESENT" => condition = Condition::Present,
-                "VERSION" => condition = Condition::Version(self.number()?),
+                "ABSENT" => condition = WriteCondition::Absent,
+                "PRESENT" => condition = WriteCondition::Present,
+                "VERSION" => condition = WriteCondition::Version(self.number()?),
                 "EX" => ttl_ms = Some(self.seconds()?),
                 "BY" => by = self.next().and_then(|word| word.parse().ok()).ok_or_else(argument)?,
                 number => id = Some(number.parse().map_err(|_| argument())?),

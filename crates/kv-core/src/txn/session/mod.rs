@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::scan::Search;
 use super::tree::{Touched, Tree};
 use super::work::{Pending, Work};
 use crate::critical::Critical;
@@ -42,6 +43,8 @@ pub struct Session {
     /// What a COMMITALL that had to pause has committed so far.
     committed_of_all: u64,
     fetching: Fetching,
+    /// What a scan that paused before it had its lock has found out.
+    search: Option<Search>,
 }
 
 /// Where a transaction begins.
@@ -101,6 +104,7 @@ impl Session {
             last_commit: Revision(0),
             committed_of_all: 0,
             fetching: Fetching::default(),
+            search: None,
         }
     }
 
@@ -232,6 +236,8 @@ impl Session {
 
     /// The root of the transaction that a read or write runs in; none if it is its own.
     fn resolve(&mut self, txn: Option<TxnId>) -> Result<Option<TxnId>, Error> {
+        // Whatever is done next may change what it would find.
+        self.search = None;
         if txn.is_none() && self.roots.is_empty() {
             return Ok(None);
         }

@@ -1,10 +1,13 @@
 //! Reading: single keys, versions, history, scans. Nothing here changes more than locks.
 
 use super::super::judged::Judged;
+use super::super::nearest::Nearest;
 use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions, overlay};
 use super::super::write::next_version;
 use super::Session;
-use crate::error::Error;
+use crate::error::{Error, Limit};
+use crate::limits::NEAREST_ROWS_MAX;
+use crate::matching::Number;
 use crate::step::Step;
 use crate::store::record::Record;
 use crate::types::{Interval, Revision, TxnId, Version};
@@ -127,16 +130,21 @@ impl Session {
     ///
     /// As [`Session::get`].
     pub fn scan(&mut self, txn: Option<TxnId>, options: &ScanOptions) -> Step<Scan> {
+        let search = self.search.take();
         let Some(root) = self.resolve(txn)? else {
             let view = OpenView::newest(&self.shared, self.depends_on);
             let judged = Judged::at(self.shared.now_ms());
             return Ok(Scan::new(&self.shared, options, view, judged, Vec::new()));
         };
+        let mut search = search.filter(|search| search.is_of(root, options));
         let mut work = self.work(root)?;
         let revision = match work.tree.view {
             Some(view) => view.revision,
             None => {
-                work.lock_scan(&options.interval, options.limit)?;
+                if let Err(pause) = work.lock_scan(root, options, &mut search) {
+                    self.search = search;
+                    return Err(pause);
+                }
                 // All of the interval is installed at the newest revision, since it is locked. And
                 // as rows that are missing leave no record to go by, all of it counts as shown.
                 let newest = work.shared.order.newest();
@@ -144,10 +152,35 @@ impl Session {
                 newest
             }
         };
-        let overlay = overlay(work.tree, &options.interval, options.limit);
-        let judged = work.tree.judged.part(&options.interval);
+        let overlay = overlay(work.tree, options);
+        let judged = work.tree.judged.part(&options.examined());
         let view = OpenView::at(&self.shared, revision);
         Ok(Scan::new(&self.shared, options, view, judged, overlay))
+    }
+
+    /// The rows of an interval whose values are the `rows_max` numbers closest to `x`, closest
+    /// first, and of those that are as close the first in key order. A SERIALIZABLE transaction has
+    /// locked the interval when this returns well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] if `rows_max` is above [`NEAREST_ROWS_MAX`], and as [`Session::get`].
+    pub fn nearest(
+        &mut self,
+        txn: Option<TxnId>,
+        x: &Number,
+        rows_max: u64,
+        interval: &Interval,
+    ) -> Step<Nearest> {
+        if rows_max > NEAREST_ROWS_MAX {
+            let max = usize::try_from(NEAREST_ROWS_MAX).unwrap_or(usize::MAX);
+            return Err(Error::Limit { limit: Limit::NearestRows, max }.into());
+        }
+        // No rows need no lock, as with SCAN's LIMIT.
+        let limit = Some(0).filter(|_| rows_max == 0);
+        let options = ScanOptions { limit, ..ScanOptions::of(interval.clone()) };
+        let scan = self.scan(txn, &options)?;
+        Ok(Nearest::new(scan, x.clone(), usize::try_from(rows_max).unwrap_or(usize::MAX)))
     }
 
     /// The newest committed state, with all uncommitted writes of this session over it, deletes
@@ -156,7 +189,7 @@ impl Session {
         let view = OpenView::newest(&self.shared, self.depends_on);
         let judged = Judged::at(self.shared.now_ms());
         let mut writes: Vec<Overlaid> =
-            self.trees.values().flat_map(|tree| overlay(tree, &Interval::all(), None)).collect();
+            self.trees.values().flat_map(|tree| overlay(tree, &ScanOptions::default())).collect();
         writes.sort_by(|one, other| one.key.cmp(&other.key));
         Scan::new(&self.shared, &ScanOptions::default(), view, judged, writes).with_deletes()
     }

@@ -1,0 +1,69 @@
+//! Long lists, in pieces, and searches that may find nothing for long: others get their turn in
+//! between, and who has left is not searched for.
+
+use kv_protocol::{ErrorCode, ErrorReply};
+use tokio::time::Instant;
+
+use super::{Connection, End};
+use crate::command::Listing;
+use crate::limits;
+
+impl Connection {
+    /// Writes a long list in pieces, each when the one before has been taken.
+    pub(super) async fn write_list(&mut self, listing: Box<Listing>) -> Result<(), End> {
+        // Its pieces do not wait one by one: they depend on what is known when it begins.
+        self.settle_and_flush().await?;
+        self.settle_session().await?;
+        self.listing = Some(listing);
+        self.last_sent = Instant::now();
+        while let Some(listing) = &mut self.listing {
+            let out = self.outbox.buffer();
+            let written = self.client.write_list(listing, out, limits::OUTPUT_BYTES_AT_ONCE);
+            self.note_reply();
+            if !self.outbox.is_empty() {
+                self.last_sent = Instant::now();
+            }
+            match written {
+                Ok(true) => self.listing = None,
+                Ok(false) => {
+                    self.flush().await?;
+                    self.let_others().await?;
+                }
+                Err(pause) => {
+                    self.flush().await?;
+                    if let Err(failed) = self.resolve(pause).await? {
+                        self.fail_list(&failed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives others their turn in a search. While nothing is found nothing is sent, so that a
+    /// client that has left does not show by what it does not take; and one that has closed its
+    /// side may only have said all that it has to say. So it is served a while, and then no more.
+    pub(super) async fn let_others(&mut self) -> Result<(), End> {
+        tokio::task::yield_now().await;
+        let is_long = self.last_sent.elapsed() >= limits::SEARCH_AFTER_CLOSE_MAX;
+        if !is_long || !self.stream.has_left().await {
+            return Ok(());
+        }
+        self.client.session().rollback_all();
+        let text = "the connection was closed while the command searched, and nothing was found \
+                    for long; open transactions were rolled back";
+        if self.listing.is_some() {
+            self.fail_list(&ErrorReply::new(ErrorCode::Aborted, text));
+        } else {
+            self.say(ErrorCode::Aborted, text);
+        }
+        Err(End::Quit)
+    }
+
+    fn fail_list(&mut self, failure: &ErrorReply) {
+        if let Some(listing) = self.listing.take() {
+            self.client.fail_list(&listing, failure, self.outbox.buffer());
+            self.note_reply();
+        }
+    }
+}
