@@ -1,4 +1,5 @@
-//! Reading in key order: a prefix of a hundred rows among many, and counting all rows.
+//! Reading in key order: a prefix of a hundred rows among many, counting all rows, and counting
+//! those that match.
 //!
 //! Every shard keeps its own keys in order and a scan merges them, so that shards, which writers
 //! like, cost a scan something. How much is what the two columns say.
@@ -9,10 +10,12 @@ use kv_benches::arguments::Arguments;
 use kv_benches::measure::{Ratio, alternate, median, ns_each};
 use kv_benches::table::Table;
 use kv_benches::workload::{self, Key, group_key, group_prefix, shuffle};
-use kv_core::{Database, Interval, ScanOptions, Session, ValueKind};
+use kv_core::{
+    Conditions, Database, Interval, Pattern, Pause, ScanOptions, Session, ValueCondition, ValueKind,
+};
 
 const HELP: &str = "
-scans: prefix scans of 100 rows, and COUNT of all, in process
+scans: prefix scans of 100 rows, COUNT of all and with conditions, in process
 
   --keys N,N    numbers of keys, a table each; default 1000000 (10000000 needs 5 GB)
   --shards N,N  two numbers of shards to compare; default 1,16
@@ -45,6 +48,12 @@ fn main() {
         let count_ns = alternate(rounds, |_| {
             sessions.each_mut().map(|session| ns_each(1, || count_all(session, groups * ROWS)))
         });
+        let search_ns = conditions().map(|(what, conditions)| {
+            let ns = alternate(rounds, |_| {
+                sessions.each_mut().map(|session| ns_each(1, || search_all(session, &conditions)))
+            });
+            (what, ns)
+        });
         let columns = ["".to_owned(), format!("{few} shards"), format!("{many} shards")];
         let mut table = Table::new(
             format!("{} keys of 16 bytes with values of 64", groups * ROWS),
@@ -52,6 +61,9 @@ fn main() {
         );
         table.row(row("prefix of 100 rows, µs", &prefix_ns, 1e3));
         table.row(row("COUNT of all, ms", &count_ns, 1e6));
+        for (what, ns) in &search_ns {
+            table.row(row(&format!("COUNT {what}, ms"), ns, 1e6));
+        }
         table.print();
     }
 }
@@ -89,6 +101,30 @@ fn scan_groups(session: &mut Session, first_keys: &[Key]) {
 fn count_all(session: &mut Session, expected: u64) {
     let mut scan = session.scan(None, &ScanOptions::default()).unwrap();
     assert_eq!(scan.count_rows(u64::MAX).unwrap(), expected);
+}
+
+/// Conditions that hold for nothing, so that every key or value is examined.
+fn conditions() -> [(&'static str, Conditions); 4] {
+    let key = |pattern| Conditions { key: Some(pattern), value: None };
+    let value = |condition| Conditions { key: None, value: Some(condition) };
+    [
+        ("MATCH *~", key(Pattern::glob(b"*~").unwrap())),
+        ("REGEX ~$", key(Pattern::regex(b"~$").unwrap())),
+        ("VALUE EQ ~", value(ValueCondition::Equal((*b"~").into()))),
+        ("VALUE NUMBER 0 1", value(ValueCondition::between(b"0", b"1").unwrap())),
+    ]
+}
+
+fn search_all(session: &mut Session, conditions: &Conditions) {
+    let options = ScanOptions { conditions: conditions.clone(), ..ScanOptions::default() };
+    let mut scan = session.scan(None, &options).unwrap();
+    let found = loop {
+        match scan.count_rows(u64::MAX) {
+            Err(Pause::Yield) => {}
+            counted => break counted.unwrap(),
+        }
+    };
+    assert_eq!(found, 0);
 }
 
 fn row(what: &str, [few, many]: &[Vec<f64>; 2], ns_in_unit: f64) -> [String; 4] {

@@ -40,8 +40,7 @@
 //! transaction and its nested ones, [`judged`] of the times at which it has judged what expires;
 //! [`past`] finds versions that are no longer the newest; [`work`]
 //! reads and writes within one, taking locks; [`commit`] ends them, and does single commands;
-//! [`session`] is what a client has open; [`scan`] reads in key order,
-//! [`nearest`] by numbers.
+//! [`session`] is what a client has open; [`scan`] reads in key order, [`nearest`] by numbers.
 //!
 //! # Invariants
 //!

@@ -125,11 +125,13 @@ fn value_condition<'a>(arguments: &mut Arguments<'a>) -> Result<ValueCondition<'
     Err(arguments.error(format_args!("needs {KINDS}, got {}", Shown(&word))))
 }
 
+type Word<'a> = Cow<'a, [u8]>;
+
 /// The two words after RANGE.
 fn range<'a>(
     arguments: &mut Arguments<'a>,
     what: &str,
-) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), ErrorReply> {
+) -> Result<(Word<'a>, Word<'a>), ErrorReply> {
     let from = arguments.need(&format!("{what} to begin from after RANGE"))?;
     let second = what.replacen("a ", "a second ", 1);
     let to = arguments.need(&format!("{second}, to end before, after RANGE"))?;
