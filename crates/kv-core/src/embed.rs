@@ -212,6 +212,26 @@ impl AsyncTransaction {
         Ok(rows)
     }
 
+    /// The rows whose values are numbers closest to `x`, as [`Transaction::nearest`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::nearest`].
+    pub async fn nearest(
+        &mut self,
+        x: &Number,
+        rows_max: u64,
+        interval: &Interval,
+    ) -> Result<Vec<Row>, Error> {
+        let begin = |session: &mut Session| session.nearest(None, x, rows_max, interval);
+        let mut nearest = drive(&mut self.session, begin).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = drive(&mut self.session, |_| nearest.next_row()).await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// Runs an async closure in a transaction nested in this one, as [`Transaction::nested`].
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use kv_core::{BeginOptions, Database, Error, Interval, Isolation, ScanOptions};
+use kv_core::{BeginOptions, Database, Error, Interval, Isolation, Number, ScanOptions};
 
 fn number(db: &Database, key: &[u8]) -> i64 {
     let value = db.get(key).unwrap();
@@ -204,6 +204,26 @@ fn dropped_transactions_leave_no_trace() {
     drop(txn);
     assert!(db.get(b"k").unwrap().is_none());
     db.check_idle().unwrap();
+}
+
+#[test]
+fn an_async_search_awaits_its_turns() {
+    let db = Database::builder().open();
+    for key in 0..10_000 {
+        db.put(format!("{key:05}"), key.to_string()).unwrap();
+    }
+    let mut txn = db.begin_async(BeginOptions::default()).unwrap();
+    let x = Number::parse(b"9999.5").unwrap();
+    let all = Interval::all();
+    let rows = block_on(txn.nearest(&x, 2, &all)).unwrap();
+    assert_eq!(rows[0].key(), b"09999");
+    assert_eq!(rows[1].key(), b"09998");
+    let mut pauses = 0;
+    let mut search = pin!(txn.nearest(&x, 2, &all));
+    while search.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        pauses += 1;
+    }
+    assert!(pauses >= 2, "{pauses} pauses");
 }
 
 #[test]
