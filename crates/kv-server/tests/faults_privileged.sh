@@ -349,15 +349,22 @@ test_failed_write() {
     must_hold "$directory"
 }
 
-# What was acknowledged after a write that lied is gone, and that is told rather than hidden.
+# What was acknowledged after a write that lied is gone, and that is told rather than hidden. The
+# values are longer than a block of the disk, since the last block of a write is written again with
+# the next one, which would mend the lie.
 test_lying_write() {
     begin "a write that lied is found at the next start"
-    local directory
+    local directory value
     directory=$(data)
     must_start "$directory"
     write_some 100
-    attach "$directory" pwrite64 retval=66:when=3
-    write_some 30
+    attach "$directory" pwrite64 retval=12288:when=3
+    value=$(printf 'v%.0s' {1..10000})
+    for key in {1..30}; do
+        printf 'PUT large%s %s\n' "$key" "$value" >&3
+        IFS= read -r -t 10 reply <&3 || fail "no reply"
+        [ "$reply" = OK ] || fail "the reply is $reply"
+    done
     stop
     wait "$tracer" || true
     refused "$directory"
