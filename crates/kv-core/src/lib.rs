@@ -89,7 +89,7 @@ pub use lock::Mode;
 pub use lock::wait::LockWait;
 pub use matching::{Conditions, Number, Pattern, ValueCondition};
 pub use options::Builder;
-pub use step::{Fetch, Fetcher, OldVersion, Older, Pause, Step};
+pub use step::{Fetch, Fetched, Fetcher, Holds, Older, Page, PageRequest, Pause, Step};
 pub use store::record::Place;
 pub use store::shard::ShardStats;
 pub use txn::nearest::Nearest;

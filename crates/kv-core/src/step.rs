@@ -13,7 +13,7 @@ use crate::durability::{Datum, Stamp};
 use crate::error::Error;
 use crate::lock::wait::LockWait;
 use crate::store::record::{Place, Record};
-use crate::types::{Revision, ValueKind, Version};
+use crate::types::{Interval, Revision, ValueKind, Version, show_key};
 use crate::watermark::Reached;
 
 /// The result of an operation that may have to be called again.
@@ -74,9 +74,40 @@ pub struct Older {
     pub limit: usize,
 }
 
-/// An older version that was fetched.
+/// Which part of what is stored is wanted: newest versions of keys, in key order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldVersion {
+pub struct PageRequest {
+    /// The keys.
+    pub interval: Interval,
+    /// It ends after so many keys, at least 1.
+    pub rows_max: usize,
+    /// It may end earlier, once keys and values have so many bytes.
+    pub bytes_max: usize,
+}
+
+/// A page of what is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Keys with their newest versions, deletes included, in the order of the keys' bytes.
+    pub rows: Vec<(Vec<u8>, Fetched)>,
+    /// Where the next page begins; none if the interval has no more.
+    pub next_from: Option<Box<[u8]>>,
+}
+
+/// What a [`Fetcher`] has of versions that have been folded, so that memory need not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing that a newest version could be read from.
+    Nothing,
+    /// The values of newest versions: keys stay in memory.
+    Values,
+    /// Keys too: it can be asked whether there is one, and for keys in order.
+    Keys,
+}
+
+/// A version that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
     /// Its number.
     pub version: Version,
     /// The commit that made it.
@@ -98,8 +129,8 @@ impl Fetch {
     }
 
     /// Keeps older versions that were fetched for whoever paused for them.
-    pub(crate) fn keep(&self, versions: Vec<OldVersion>) {
-        let record = |old: OldVersion| {
+    pub(crate) fn keep(&self, versions: Vec<Fetched>) {
+        let record = |old: Fetched| {
             let datum = old.value.as_ref().map(|(bytes, kind)| Datum {
                 bytes,
                 kind: *kind,
@@ -145,7 +176,32 @@ pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// As [`Fetcher::value`].
-    fn older(&self, key: &[u8], older: Older) -> Result<Vec<OldVersion>, Error>;
+    fn older(&self, key: &[u8], older: Older) -> Result<Vec<Fetched>, Error>;
+
+    /// What it can be asked for, beside older versions.
+    fn holds(&self) -> Holds {
+        Holds::Nothing
+    }
+
+    /// The newest version of a key that is stored, which may be a delete; none if it has no key of
+    /// that name. Asked only of one that [holds](Holds::Keys) keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fetcher::value`].
+    fn newest(&self, key: &[u8]) -> Result<Option<Fetched>, Error> {
+        Err(Error::Internal(format!("no keys are stored, yet {} was sought", show_key(key))))
+    }
+
+    /// A part of all that is stored, as of one moment. Asked only of one that
+    /// [holds](Holds::Keys) keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fetcher::value`].
+    fn page(&self, wanted: &PageRequest) -> Result<Page, Error> {
+        Err(Error::Internal(format!("no keys are stored, yet {wanted:?} was sought")))
+    }
 }
 
 /// A store that has everything in memory.
@@ -158,7 +214,7 @@ impl Fetcher for NothingElsewhere {
         Err(Error::Internal(fault))
     }
 
-    fn older(&self, _key: &[u8], _older: Older) -> Result<Vec<OldVersion>, Error> {
+    fn older(&self, _key: &[u8], _older: Older) -> Result<Vec<Fetched>, Error> {
         Ok(Vec::new())
     }
 }

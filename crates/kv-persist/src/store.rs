@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use kv_core::{
-    Builder, Change, CommitLog, Database, Fetcher, Loader, OldVersion, Older, Place, Version,
+    Builder, Change, CommitLog, Database, Fetched, Fetcher, Loader, Older, Place, Version,
 };
 use parking_lot::Mutex;
 
@@ -538,10 +538,10 @@ impl Fetcher for Archive {
         Err(kv_core::Error::Internal(fault))
     }
 
-    fn older(&self, key: &[u8], older: Older) -> Result<Vec<OldVersion>, kv_core::Error> {
+    fn older(&self, key: &[u8], older: Older) -> Result<Vec<Fetched>, kv_core::Error> {
         let found = self.0.older(key, older);
         let found = found.map_err(|error| kv_core::Error::Io(error.to_string()))?;
-        let old = |stored: StoredBuf| OldVersion {
+        let old = |stored: StoredBuf| Fetched {
             version: stored.version,
             stamp: stored.stamp,
             expires_ms: stored.value.as_ref().and_then(|value| value.expires_ms),

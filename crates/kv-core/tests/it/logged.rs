@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    BeginOptions, Change, CommitLog, CommitSize, Database, Datum, Error, Fetcher, Isolation,
-    OldVersion, Older, Pause, Payload, Place, Revision, ScanOptions, Session, Stamp, Step, TxnId,
+    BeginOptions, Change, CommitLog, CommitSize, Database, Datum, Error, Fetched, Fetcher,
+    Isolation, Older, Pause, Payload, Place, Revision, ScanOptions, Session, Stamp, Step, TxnId,
     ValueKind, Version, Watermark,
 };
 
@@ -221,14 +221,14 @@ impl Fetcher for Attic {
         panic!("version {version} has its value in memory")
     }
 
-    fn older(&self, key: &[u8], older: Older) -> Result<Vec<OldVersion>, Error> {
+    fn older(&self, key: &[u8], older: Older) -> Result<Vec<Fetched>, Error> {
         assert_eq!(key, b"k");
         let mut versions = Vec::new();
         for number in (self.0.0..5.min(older.below.0)).rev().take(older.limit) {
             let version = Version(number);
             let revision = Revision(number * 10);
             let value = (number != 3).then(|| (vec![b'0' + number as u8], ValueKind::Text));
-            versions.push(OldVersion {
+            versions.push(Fetched {
                 version,
                 stamp: Stamp { revision, time_ms: number },
                 value,

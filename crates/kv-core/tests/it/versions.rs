@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv_core::clock::ManualClock;
 use kv_core::{
-    BeginOptions, Database, Error, Fetcher, Isolation, OldVersion, Older, Parent, Pause, Place,
+    BeginOptions, Database, Error, Fetched, Fetcher, Isolation, Older, Parent, Pause, Place,
     Revision, ScanOptions, Session, Step, ValueKind, Version,
 };
 
@@ -166,7 +166,7 @@ impl Fetcher for Shelf {
         }
     }
 
-    fn older(&self, _key: &[u8], older: Older) -> Result<Vec<OldVersion>, Error> {
+    fn older(&self, _key: &[u8], older: Older) -> Result<Vec<Fetched>, Error> {
         panic!("all versions are in memory, yet {older:?} was asked for")
     }
 }
