@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::Clock;
 use crate::durability::{CommitLog, Stamp};
 use crate::error::{Error, LockInfo, LockTarget};
+use crate::limits::{KEYS_PER_LATCH_MAX, SWEEP_PER_WRITE};
 use crate::lock::table::Holder;
 use crate::lock::waits::Waits;
+use crate::memory::Memory;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
-use crate::step::{Fetch, Wanted};
+use crate::step::{Fetch, Found, Page, Records, Wanted};
 use crate::store::record::{Place, Record};
-use crate::store::shard::{Seen, ShardStats, Shards};
+use crate::store::shard::Seen;
+use crate::store::shard::check::ShardStats;
+use crate::store::shard::sweep::Sweep;
+use crate::store::shards::Shards;
 use crate::txn::session::Session;
 use crate::txn::work::{holder_of, shown};
 use crate::types::{Revision, ShardIndex, Version};
@@ -30,6 +35,7 @@ pub struct Database {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) shards: Shards,
+    pub(crate) memory: Memory,
     pub(crate) order: CommitOrder,
     pub(crate) log: Option<Arc<dyn CommitLog>>,
     pub(crate) views: Views,
@@ -70,15 +76,20 @@ impl Database {
     pub(crate) fn assembled(
         options: Options,
         shards: Shards,
+        mut memory: Memory,
         last: Stamp,
         log: Option<Arc<dyn CommitLog>>,
     ) -> Database {
         // Without a log nobody waits for a disk.
         let durable = log.as_ref().map_or_else(|| Watermark::new(u64::MAX), |log| log.durable());
+        if log.is_none() {
+            memory.has_no_files(options.eviction);
+        }
         Database {
             shared: Arc::new(Shared {
                 options,
                 shards,
+                memory,
                 order: CommitOrder::after(last, durable),
                 log,
                 views: Views::new(),
@@ -148,7 +159,7 @@ impl Database {
     /// What each shard holds.
     pub fn shards(&self) -> Vec<ShardStats> {
         let shards = &self.shared.shards;
-        shards.indices().map(|index| shards.read(index).stats(index)).collect()
+        shards.indices().map(|index| shards.stats(index)).collect()
     }
 
     /// What the store holds.
@@ -208,6 +219,31 @@ impl Database {
         waiting
     }
 
+    /// Says that the fetcher has everything up to this revision, so that it may give way.
+    pub fn note_folded(&self, through: Revision) {
+        self.shared.memory.note_folded(through);
+    }
+
+    /// The bytes that the store's records and indexes may take and those that they take, if it was
+    /// given a bound.
+    pub fn memory(&self) -> Option<(usize, usize)> {
+        let memory = &self.shared.memory;
+        memory.is_bounded().then(|| (memory.bytes_max(), memory.bytes_used()))
+    }
+
+    /// Sets another bound in a store that was given one. Keys give way as more is written or
+    /// fetched, or in [`Database::sweep`].
+    pub fn set_memory_max(&self, bytes: usize) {
+        self.shared.memory.set_bytes_max(bytes);
+    }
+
+    /// Has keys give way, if the store is above its bound, until it is not or nothing can. Latches
+    /// are held for short. To be called now and then, since a bound that was lowered, or a fold,
+    /// makes nobody look.
+    pub fn sweep(&self) {
+        self.shared.sweep();
+    }
+
     /// Verifies the store's invariants. Each shard is latched in turn.
     ///
     /// # Errors
@@ -250,14 +286,29 @@ impl Database {
     /// What the fetcher answers; the operation that needs it has failed then.
     pub fn fetch(&self, fetch: &Fetch) -> Result<(), Error> {
         let fetcher = &self.shared.options.fetcher;
-        match fetch.wanted {
+        let key = &fetch.key;
+        match &fetch.wanted {
             Wanted::Value { version, place } => {
-                let value = fetcher.value(&fetch.key, version, place)?;
-                self.shared.exchange(&fetch.key, version, |record| {
+                let value = fetcher.value(key, *version, *place)?;
+                self.shared.exchange(key, *version, |record| {
                     record.place().map(|_| record.to_resident(&value))
                 });
             }
-            Wanted::Older(older) => fetch.keep(fetcher.older(&fetch.key, older)?),
+            Wanted::Older(older) => {
+                let found = fetcher.older(key, *older)?;
+                fetch.keep(Found::Older(found.iter().map(|one| one.record(key)).collect()));
+            }
+            Wanted::Newest => {
+                // What is folded now is in what is read next.
+                let folded = self.shared.memory.folded();
+                let found = fetcher.newest(key)?;
+                self.shared.admit(key, found.map(|found| found.record(key)), folded);
+            }
+            Wanted::Page(wanted) => {
+                let Page { rows, next_from } = fetcher.page(wanted)?;
+                let rows = rows.iter().map(|(key, newest)| newest.record(key)).collect();
+                fetch.keep(Found::Page(Records { rows, next_from }));
+            }
         }
         Ok(())
     }
@@ -310,6 +361,48 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes into memory what was fetched of a key that was not there, unless it is there now. What
+    /// left memory after it was read may be newer: then it is not taken, and to be fetched again.
+    fn admit(&self, key: &[u8], found: Option<Record>, folded: Revision) {
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        if state.find(hash, key).is_some() || state.left_through() > folded {
+            return;
+        }
+        let record = found.unwrap_or_else(|| Record::nothing(key));
+        state.admit(hash, record, &self.shards.placement);
+        state.sweep(&self.sweeping(), SWEEP_PER_WRITE);
+    }
+
+    pub(crate) fn sweeping(&self) -> Sweep<'_> {
+        Sweep {
+            memory: &self.memory,
+            placement: &self.shards.placement,
+            retention: self.retention(),
+            filter_bytes_max: self.memory.filter_bytes_max(self.shards.count()),
+        }
+    }
+
+    fn sweep(&self) {
+        let mut has_given = true;
+        // Twice round without anything that gave way: what is warm has cooled down by then.
+        let mut in_vain = 0;
+        while self.memory.is_over() && in_vain < 2 {
+            in_vain = if has_given { 0 } else { in_vain + 1 };
+            has_given = false;
+            for index in self.shards.indices() {
+                let rounds = self.shards.read(index).slot_count().div_ceil(KEYS_PER_LATCH_MAX);
+                for _ in 0..rounds {
+                    let mut state = self.shards.write(index);
+                    has_given |= state.sweep(&self.sweeping(), KEYS_PER_LATCH_MAX as u32);
+                    if !self.memory.is_over() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// Puts another form of the same version in its place.
     fn exchange(
         &self,
@@ -321,7 +414,7 @@ impl Shared {
         let mut state = self.shards.write(self.shards.placement.shard(hash));
         let changed = match state.version(hash, key, version, Revision::NEWEST) {
             Seen::Record(record) => change(record),
-            Seen::Nothing | Seen::Gone(_) => None,
+            Seen::Nothing | Seen::Gone(_) | Seen::Away => None,
         };
         if let Some(changed) = changed {
             state.exchange(hash, changed);

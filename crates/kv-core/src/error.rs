@@ -177,6 +177,14 @@ pub enum Error {
     },
     /// The version that this would show is no longer kept.
     Pruned(Box<[u8]>),
+    /// The whole store as of this revision cannot be shown any more: a deleted key's versions were
+    /// forgotten that may have been there then.
+    PrunedRevision {
+        /// What was asked for.
+        asked: Revision,
+        /// The oldest that can be shown.
+        oldest: Revision,
+    },
     /// The transaction has an open child, which has to be ended first.
     ChildOpen {
         /// The one that was named.
@@ -246,6 +254,15 @@ pub enum Error {
     },
 
     // ---- Retry later.
+    /// Memory is full, or this alone would fill too much of it.
+    OutOfMemory {
+        /// How much was to be stored, about.
+        bytes: usize,
+        /// How much the store may take.
+        bytes_max: usize,
+        /// Whether it is too much even for a store that is empty.
+        is_too_large: bool,
+    },
     /// The disk is full: the commit was refused before anything of it was installed. Its
     /// transaction is as it was, and may be committed again when there is space.
     DiskFull,
@@ -279,13 +296,14 @@ impl Error {
             Error::ReadOnly => "READONLY",
             Error::Limit { .. } => "LIMIT",
             Error::Precondition { .. } => "PRECONDITION",
-            Error::Pruned(_) => "PRUNED",
+            Error::Pruned(_) | Error::PrunedRevision { .. } => "PRUNED",
             Error::ChildOpen { .. } | Error::OwnLock { .. } => "BUSY",
             Error::LockTimeout { .. } => "TIMEOUT",
             Error::Conflict { .. } => "CONFLICT",
             Error::Deadlock { .. } => "DEADLOCK",
             Error::Aborted { .. } => "ABORTED",
             Error::CommitAll { cause, .. } => cause.code(),
+            Error::OutOfMemory { .. } => "OOM",
             Error::DiskFull => "DISKFULL",
             Error::Outcome => "OUTCOME",
             Error::Io(_) => "IO",
@@ -362,11 +380,7 @@ impl fmt::Display for Error {
                 "{condition} is not met: {} has version {current}; GET it and decide again",
                 show_key(key)
             ),
-            Error::Pruned(key) => write!(
-                f,
-                "that version of {} is no longer kept; HISTORY lists those that are",
-                show_key(key)
-            ),
+            Error::Pruned(_) | Error::PrunedRevision { .. } => self.fmt_pruned(f),
             Error::ChildOpen { parent, child } => write!(
                 f,
                 "transaction {parent} has the open child {child}; use that, or end it first"
@@ -375,10 +389,7 @@ impl fmt::Display for Error {
                 let failed: Vec<String> = failed.iter().map(TxnId::to_string).collect();
                 write!(f, "{committed} committed; {} not: {cause}", failed.join(", "))
             }
-            Error::DiskFull => f.write_str(
-                "the disk has no room for the log; nothing was committed, and an open transaction \
-                 is as it was; make room and commit again",
-            ),
+            Error::OutOfMemory { .. } | Error::DiskFull => self.fmt_room(f),
             Error::Outcome => f.write_str(
                 "the log failed before the commit was known to be on disk; whether it survived is \
                  decided when the server starts again: connect again and look",
@@ -391,6 +402,44 @@ impl fmt::Display for Error {
 }
 
 impl Error {
+    /// The texts of what is no longer kept.
+    fn fmt_pruned(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::PrunedRevision { asked, oldest } => write!(
+                f,
+                "revision {asked} can no longer be shown, since deleted keys of that time were \
+                 forgotten; the oldest that can is {oldest}"
+            ),
+            Error::Pruned(key) => write!(
+                f,
+                "that version of {} is no longer kept; HISTORY lists those that are",
+                show_key(key)
+            ),
+            other => f.write_str(other.code()),
+        }
+    }
+
+    /// The texts of what has no room.
+    fn fmt_room(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::OutOfMemory { bytes, bytes_max, is_too_large: true } => write!(
+                f,
+                "key and value take {bytes} bytes, more than a quarter of the {bytes_max} that the \
+                 store may take; nothing was done; raise --max-memory, or store less at once"
+            ),
+            Error::OutOfMemory { bytes_max, .. } => write!(
+                f,
+                "the {bytes_max} bytes that the store may take are used up, and nothing can give \
+                 way now; nothing was done; try again later, delete something, or raise \
+                 --max-memory"
+            ),
+            _ => f.write_str(
+                "the disk has no room for the log; nothing was committed, and an open transaction \
+                 is as it was; make room and commit again",
+            ),
+        }
+    }
+
     /// The texts of what other transactions caused.
     fn fmt_concurrency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -56,6 +56,8 @@ pub mod watermark;
 
 pub mod matching;
 
+mod memory;
+
 mod store;
 
 mod mvcc;
@@ -88,10 +90,11 @@ pub use load::Loader;
 pub use lock::Mode;
 pub use lock::wait::LockWait;
 pub use matching::{Conditions, Number, Pattern, ValueCondition};
+pub use memory::Eviction;
 pub use options::Builder;
 pub use step::{Fetch, Fetched, Fetcher, Holds, Older, Page, PageRequest, Pause, Step};
 pub use store::record::Place;
-pub use store::shard::ShardStats;
+pub use store::shard::check::ShardStats;
 pub use txn::nearest::Nearest;
 pub use txn::scan::{Row, Scan, ScanOptions};
 pub use txn::session::{BeginOptions, Parent, Session, TxnInfo};

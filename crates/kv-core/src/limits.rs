@@ -64,6 +64,14 @@ pub const NUMBER_BYTES_MAX: usize = 1200;
 pub const NUMBER_EXPONENT_DIGITS_MAX: usize = 9;
 /// Rows of a NEAREST: they stay in memory until the last key has been seen.
 pub const NEAREST_ROWS_MAX: u64 = 10_000;
+/// Keys that come or go in a shard before it is looked how much its indexes take.
+pub(crate) const KEYS_PER_MEASURE: usize = 32;
+/// Slots that the sweep looks at for each record that is added above the memory bound.
+pub(crate) const SWEEP_PER_WRITE: u32 = 32;
+/// The part of the memory bound that the filters of keys that have left may take.
+pub(crate) const FILTER_SHARE: usize = 8;
+/// Keys and values in a page of what is stored, in bytes, about.
+pub(crate) const PAGE_BYTES: usize = 256 << 10;
 /// Keys with versions that may have become superfluous, looked at by each write.
 pub(crate) const TRIM_PER_WRITE: usize = 2;
 

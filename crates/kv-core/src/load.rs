@@ -5,25 +5,65 @@ use std::sync::Arc;
 use crate::db::Database;
 use crate::durability::{CommitLog, Datum, Stamp};
 use crate::error::Error;
+use crate::limits::SWEEP_PER_WRITE;
+use crate::memory::{Memory, Way};
 use crate::mvcc::views::{Horizon, Views};
 use crate::options::Options;
 use crate::store::record::Record;
-use crate::store::shard::{Retention, Shards};
-use crate::types::{Version, show_key};
+use crate::store::shard::Retention;
+use crate::store::shard::sweep::Sweep;
+use crate::store::shards::Shards;
+use crate::types::{Revision, Version, show_key};
 
 /// A store that is being filled, before anybody can read it. Several threads may fill it at once,
 /// as long as the versions of each key come in order.
+///
+/// With a memory bound, what the fetcher has may be left out, and what was loaded may give way
+/// again; so the store may be larger than memory from the beginning.
 #[derive(Debug)]
 pub struct Loader {
     options: Options,
     shards: Shards,
+    memory: Memory,
     views: Views,
 }
 
 impl Loader {
     pub(crate) fn new(options: Options) -> Loader {
-        let shards = Shards::new(options.shards);
-        Loader { options, shards, views: Views::new() }
+        let memory =
+            Memory::new(options.memory_bytes_max, options.eviction, options.fetcher.holds());
+        let shards = Shards::new(options.shards, memory.heat_max());
+        Loader { options, shards, memory, views: Views::new() }
+    }
+
+    /// Says that the fetcher has everything up to this revision. To be called before the first
+    /// version is loaded.
+    pub fn note_folded(&self, through: Revision) {
+        self.memory.note_folded(through);
+    }
+
+    /// Adds a key's newest version of those that the fetcher has, and that are loaded first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loader::load`].
+    pub fn load_folded(
+        &self,
+        key: &[u8],
+        version: Version,
+        stamp: Stamp,
+        datum: Option<Datum<'_>>,
+    ) -> Result<(), Error> {
+        let is_full = self.memory.bytes_used() >= self.memory.bytes_max() / 16 * 15;
+        if self.memory.way() != Way::Leave || !is_full {
+            return self.load(key, version, stamp, datum);
+        }
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        let filter_bytes_max = self.memory.filter_bytes_max(self.shards.count());
+        state.leave_out(hash, stamp.revision, datum.is_some(), filter_bytes_max);
+        self.memory.note_left();
+        Ok(())
     }
 
     /// Adds a version. The first of a key may have any number; each further one has the next.
@@ -41,7 +81,17 @@ impl Loader {
     ) -> Result<(), Error> {
         let record = Record::restored(key, version, stamp, datum);
         let hash = self.shards.placement.hash(key);
-        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        let shard = self.shards.placement.shard(hash);
+        let mut state = self.shards.write(shard);
+        if state.find(hash, key).is_none() && state.may_be_away(hash) {
+            // Others may have been loaded meanwhile, but not this key.
+            drop(state);
+            let found = self.options.fetcher.newest(key)?;
+            state = self.shards.write(shard);
+            if let Some(found) = found {
+                state.admit(hash, found.record(key), &self.shards.placement);
+            }
+        }
         let slot = state.find(hash, key);
         if let Some(newest) = slot.map(|slot| state.newest_in(slot)) {
             let (before, at) = (newest.version(), newest.revision());
@@ -61,11 +111,17 @@ impl Loader {
             views: &self.views,
         };
         state.trim(slot, retention);
+        if self.memory.is_bounded() {
+            let (memory, placement) = (&self.memory, &self.shards.placement);
+            let filter_bytes_max = memory.filter_bytes_max(self.shards.count());
+            let sweep = Sweep { memory, placement, retention, filter_bytes_max };
+            state.sweep(&sweep, SWEEP_PER_WRITE);
+        }
         Ok(())
     }
 
     /// Opens the store. Its next commit follows `last`, and goes to the log, if there is one.
     pub fn open(self, last: Stamp, log: Option<Arc<dyn CommitLog>>) -> Database {
-        Database::assembled(self.options, self.shards, last, log)
+        Database::assembled(self.options, self.shards, self.memory, last, log)
     }
 }

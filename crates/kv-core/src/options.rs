@@ -8,6 +8,7 @@ use crate::db::Database;
 use crate::durability::Stamp;
 use crate::limits;
 use crate::load::Loader;
+use crate::memory::Eviction;
 use crate::step::{Fetcher, NothingElsewhere};
 use crate::types::Revision;
 
@@ -31,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) session_transactions_max: usize,
     pub(crate) transactions_max: usize,
     pub(crate) shards: usize,
+    pub(crate) memory_bytes_max: Option<usize>,
+    pub(crate) eviction: Eviction,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fetcher: Arc<dyn Fetcher>,
 }
@@ -50,6 +53,8 @@ impl Default for Builder {
                 session_transactions_max: limits::TRANSACTIONS_PER_SESSION_MAX,
                 transactions_max: limits::TRANSACTIONS_MAX,
                 shards: limits::SHARDS,
+                memory_bytes_max: None,
+                eviction: Eviction::default(),
                 clock: Arc::new(SystemClock),
                 fetcher: Arc::new(NothingElsewhere),
             },
@@ -116,6 +121,21 @@ impl Builder {
     /// Transactions that may be open in all, nested ones counted. Default 100,000.
     pub fn transactions_max(&mut self, transactions: usize) -> &mut Builder {
         self.options.transactions_max = transactions.max(1);
+        self
+    }
+
+    /// Bytes of memory that records and indexes may take, about; `None` is as many as there are,
+    /// the default. What gives way when they are used up is told by [`Builder::eviction`], and by
+    /// what the [fetcher](Builder::fetcher) holds.
+    pub fn memory_max(&mut self, bytes: Option<usize>) -> &mut Builder {
+        self.options.memory_bytes_max = bytes;
+        self
+    }
+
+    /// Who gives way when memory is full. Default [`Eviction::Lru`]: without files, what gives way
+    /// is gone. Nobody does where others have to be asked for newest versions and cannot.
+    pub fn eviction(&mut self, eviction: Eviction) -> &mut Builder {
+        self.options.eviction = eviction;
         self
     }
 

@@ -48,17 +48,39 @@ impl From<Error> for Pause {
 pub struct Fetch {
     pub(crate) key: Box<[u8]>,
     pub(crate) wanted: Wanted,
-    /// Older versions, once they are fetched. A value goes to the store instead, for all.
-    pub(crate) found: Arc<OnceLock<Vec<Record>>>,
+    /// What is only for whoever paused for it, once it is fetched. Newest versions and values go to
+    /// the store instead, for all.
+    pub(crate) found: Arc<OnceLock<Found>>,
 }
 
 /// What is to be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// The value of a version that is known.
     Value { version: Version, place: Place },
     /// Versions that are not known here.
     Older(Older),
+    /// The newest version, or that there is none.
+    Newest,
+    /// What is stored of several keys.
+    Page(PageRequest),
+}
+
+/// What was fetched for one operation.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    /// Older versions, newest first.
+    Older(Vec<Record>),
+    /// Newest versions, in key order.
+    Page(Records),
+}
+
+/// A [`Page`] as the engine keeps it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Records {
+    pub(crate) rows: Vec<Record>,
+    /// Where the next page begins; none if there is none.
+    pub(crate) next_from: Option<Box<[u8]>>,
 }
 
 /// Which older versions of a key are wanted, newest first.
@@ -128,35 +150,61 @@ impl Fetch {
         Fetch { key: key.into(), wanted: Wanted::Older(older), found: Arc::default() }
     }
 
-    /// Keeps older versions that were fetched for whoever paused for them.
-    pub(crate) fn keep(&self, versions: Vec<Fetched>) {
-        let record = |old: Fetched| {
-            let datum = old.value.as_ref().map(|(bytes, kind)| Datum {
-                bytes,
-                kind: *kind,
-                expires_ms: old.expires_ms,
-            });
-            Record::restored(&self.key, old.version, old.stamp, datum)
-        };
-        // If somebody else has fetched them too, they are the same.
-        let _ = self.found.set(versions.into_iter().map(record).collect());
+    /// The pause of whoever needs a key's newest version.
+    pub(crate) fn newest(key: &[u8]) -> Pause {
+        let fetch = Fetch { key: key.into(), wanted: Wanted::Newest, found: Arc::default() };
+        Pause::Fetch(Box::new(fetch))
+    }
+
+    /// Keeps what was fetched for whoever paused for it.
+    pub(crate) fn keep(&self, found: Found) {
+        // If somebody else has fetched it too, it is the same.
+        let _ = self.found.set(found);
     }
 }
 
-/// An operation's memory of the older versions that it has paused for.
+impl Fetched {
+    /// As the engine keeps it.
+    pub(crate) fn record(&self, key: &[u8]) -> Record {
+        let datum = self.value.as_ref().map(|(bytes, kind)| Datum {
+            bytes,
+            kind: *kind,
+            expires_ms: self.expires_ms,
+        });
+        Record::restored(key, self.version, self.stamp, datum)
+    }
+}
+
+/// An operation's memory of what it has paused for.
 #[derive(Debug, Default)]
 pub(crate) struct Fetching(Option<Fetch>);
 
 impl Fetching {
     /// The versions, if they have been fetched; else the pause to fetch them.
     pub(crate) fn older(&mut self, key: &[u8], older: Older) -> Step<Vec<Record>> {
-        let is_meant = |fetch: &Fetch| *fetch.key == *key && fetch.wanted == Wanted::Older(older);
+        match self.found(Fetch::older(key, older))? {
+            Found::Older(found) => Ok(found),
+            Found::Page(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The page, if it has been fetched; else the pause to fetch it.
+    pub(crate) fn page(&mut self, wanted: PageRequest) -> Step<Records> {
+        let wanted = Wanted::Page(wanted);
+        match self.found(Fetch { key: Box::default(), wanted, found: Arc::default() })? {
+            Found::Page(records) => Ok(records),
+            Found::Older(_) => Ok(Records::default()),
+        }
+    }
+
+    fn found(&mut self, wanted: Fetch) -> Step<Found> {
+        let is_meant = |fetch: &Fetch| fetch.key == wanted.key && fetch.wanted == wanted.wanted;
         if let Some(fetch) = self.0.take().filter(is_meant)
             && let Some(found) = fetch.found.get()
         {
             return Ok(found.clone());
         }
-        let fetch = self.0.insert(Fetch::older(key, older));
+        let fetch = self.0.insert(wanted);
         Err(Pause::Fetch(Box::new(fetch.clone())))
     }
 }

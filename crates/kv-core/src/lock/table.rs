@@ -77,6 +77,14 @@ impl LockTable {
             && !self.ranges.iter().any(|range| range.interval.contains(key))
     }
 
+    /// Whether somebody has the key locked to write it.
+    pub(crate) fn is_written(&self, hash: u64, key: &[u8]) -> bool {
+        !self.keys.is_empty()
+            && self.find(hash, key).is_some_and(|lock| {
+                lock.holders.iter().any(|holder| holder.mode == Mode::Exclusive)
+            })
+    }
+
     /// Grants the lock if nobody holds anything that stands against it, and nobody waits.
     ///
     /// Past a mark it grants nothing, not even an upgrade: whoever has set the mark may just have

@@ -19,7 +19,7 @@ use super::wait::{LockWait, Outcome, WaitCell};
 use super::{Mode, Owner};
 use crate::critical::Critical;
 use crate::key::Key;
-use crate::store::shard::Shards;
+use crate::store::shards::Shards;
 use crate::types::{Interval, SessionId, ShardIndex, TreeId};
 
 /// What a lock is asked for on.

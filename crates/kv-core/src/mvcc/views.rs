@@ -108,6 +108,12 @@ impl Views {
             || self.open.lock().range(from..superseded).next().is_some()
     }
 
+    /// Whether a view is open that sees something that was committed at `revision`.
+    pub(crate) fn is_any_open_from(&self, revision: Revision) -> bool {
+        self.oldest.load(Ordering::SeqCst) != u64::MAX
+            && self.open.lock().range(revision..).next().is_some()
+    }
+
     /// How many views are open.
     pub(crate) fn count(&self) -> usize {
         self.open.lock().values().sum()

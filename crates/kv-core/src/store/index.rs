@@ -57,6 +57,19 @@ impl HashIndex {
         self.tables[table_of(hash)].insert_unique(hash, slot, rehash);
     }
 
+    /// Takes a slot out whose key has this hash.
+    pub(crate) fn remove(&mut self, hash: u64, slot: u32) {
+        match self.tables[table_of(hash)].find_entry(hash, |&held| held == slot) {
+            Ok(entry) => _ = entry.remove(),
+            Err(_) => debug_assert!(false, "a slot is in the index"),
+        }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.tables.iter().map(HashTable::allocation_size).sum()
+    }
+
     /// How many slots it has.
     pub(crate) fn len(&self) -> usize {
         self.tables.iter().map(HashTable::len).sum()

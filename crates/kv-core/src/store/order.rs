@@ -5,17 +5,23 @@
 //! keys themselves stay in the records, which is why every function takes a way to look them up.
 //! An entry is a slot number and the key's next four bytes after those that all keys between the
 //! leaf's bounds share: so a search compares numbers that lie side by side, and looks at a record
-//! only where these are equal. Only creating a key touches this index; an update or a delete of a
-//! known key does not.
+//! only where these are equal. Only creating a key and forgetting it touch this index; an update
+//! or a delete of a known key does not.
 //!
 //! Invariants: the first leaf's bound is the empty key; a leaf's keys are at least its bound and
-//! below the next leaf's; no leaf is empty.
+//! below the next leaf's; no leaf is empty; there is none if there are no keys.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 /// Entries a leaf holds before it is split: two hops over it cost less than a deeper tree.
 const LEAF_ENTRIES_MAX: usize = 128;
+/// Entries below which a leaf is put together with a neighbour, if both do not fill it.
+const LEAF_ENTRIES_MIN: usize = 32;
+/// Entries that two leaves may have together to become one: room is left for others.
+const LEAF_ENTRIES_MERGED: usize = 96;
+/// What a leaf takes beside its entries, about, in bytes: its bound, and its share of the tree.
+const LEAF_OVERHEAD_BYTES: usize = 96;
 
 /// Gives the key of a slot.
 pub(crate) trait KeyOf {
@@ -113,6 +119,55 @@ impl OrderedIndex {
         self.leaves.insert(middle.into(), upper);
     }
 
+    /// Takes a slot out.
+    pub(crate) fn remove(&mut self, slot: u32, keys: &impl KeyOf) {
+        let key = keys.key_of(slot);
+        let up_to = (Bound::Unbounded, Bound::Included(key));
+        let Some((lower, leaf)) = self.leaves.range_mut::<[u8], _>(up_to).next_back() else {
+            debug_assert!(false, "a slot is in the index");
+            return;
+        };
+        let at = leaf.position(key, keys);
+        debug_assert!(leaf.entries.get(at).is_some_and(|entry| entry.slot == slot));
+        leaf.entries.remove(at);
+        if leaf.entries.len() < LEAF_ENTRIES_MIN {
+            let lower = lower.clone();
+            self.merge(&lower, keys);
+        }
+    }
+
+    /// Puts the leaf at `lower` together with a neighbour if that has room. A leaf without entries
+    /// does not stay.
+    fn merge(&mut self, lower: &[u8], keys: &impl KeyOf) {
+        let len = |leaf: &Leaf| leaf.entries.len();
+        let own = self.leaves.get(lower).map_or(0, len);
+        let fits = |other: usize| own == 0 || own + other <= LEAF_ENTRIES_MERGED;
+        let before = (Bound::Unbounded, Bound::Excluded(lower));
+        let previous = self.leaves.range::<[u8], _>(before).next_back();
+        let after = (Bound::Excluded(lower), Bound::Unbounded);
+        let next = self.leaves.range::<[u8], _>(after).next();
+        let (lower, upper) = match (previous, next) {
+            (_, Some((next, leaf))) if fits(len(leaf)) => (lower.into(), next.clone()),
+            (Some((previous, leaf)), _) if fits(len(leaf)) => (previous.clone(), lower.into()),
+            (None, None) if own == 0 => {
+                self.leaves.clear();
+                return;
+            }
+            _ => return,
+        };
+        let end = self.leaves.range::<[u8], _>((Bound::Excluded(&*upper), Bound::Unbounded));
+        let end = end.map(|(bound, _)| bound.clone()).next();
+        let taken = [&lower, &upper].map(|bound| self.leaves.remove(bound));
+        let entries = taken.into_iter().flatten().flat_map(|leaf| leaf.entries).collect();
+        let merged = Leaf::new(&lower, end.as_deref(), entries, keys);
+        self.leaves.insert(lower, merged);
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.leaves.len() * (LEAF_ENTRIES_MAX * size_of::<Entry>() + LEAF_OVERHEAD_BYTES)
+    }
+
     /// The slots whose keys are at least `from`, in key order.
     pub(crate) fn range_from<'a>(
         &'a self,
@@ -206,6 +261,45 @@ mod tests {
         ) {
             agrees_with_a_map(&keys.into_iter().map(String::into_bytes).collect());
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn what_is_taken_out_is_gone_and_the_rest_stays(
+            keys in prop::collection::btree_set("(aaaaa|aaaab|b)(a|b|\\x00|\u{ff}){0,9}", 0..1500),
+            picks in prop::collection::vec(any::<prop::sample::Index>(), 0..4000),
+        ) {
+            let keys: Vec<Vec<u8>> = keys.into_iter().map(String::into_bytes).collect();
+            let (mut index, mut model) = (OrderedIndex::default(), BTreeMap::new());
+            for pick in picks.iter().filter(|_| !keys.is_empty()) {
+                let slot = pick.index(keys.len()) as u32;
+                if model.remove(&keys[slot as usize]).is_some() {
+                    index.remove(slot, &keys);
+                } else {
+                    index.insert(slot, &keys);
+                    model.insert(keys[slot as usize].clone(), slot);
+                }
+            }
+            prop_assert_eq!(index.fault(&keys), None);
+            let found: Vec<u32> = index.range_from(b"", &keys).collect();
+            prop_assert_eq!(found, model.values().copied().collect::<Vec<_>>());
+            for slot in model.values() {
+                index.remove(*slot, &keys);
+            }
+            prop_assert_eq!((index.len(), index.leaves.len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn leaves_that_are_left_nearly_empty_become_one() {
+        let keys: Vec<Vec<u8>> = (0..12_800u32).map(|n| n.to_be_bytes().to_vec()).collect();
+        let mut index = OrderedIndex::default();
+        (0..12_800).for_each(|slot| index.insert(slot, &keys));
+        (0..12_800).filter(|slot| slot % 16 != 0).for_each(|slot| index.remove(slot, &keys));
+        assert_eq!((index.fault(&keys), index.len()), (None, 800));
+        assert!(index.leaves.len() <= 800 / LEAF_ENTRIES_MIN, "{} leaves", index.leaves.len());
     }
 
     #[test]

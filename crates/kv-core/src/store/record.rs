@@ -144,6 +144,17 @@ impl Record {
         Record::build(key, &[], Marks { flags: FLAG_TOMBSTONE, ..Marks::default() })
     }
 
+    /// Says that there is no such key, and never was: version 0, which every version follows. It
+    /// is never shown, and gives way like others.
+    pub(crate) fn nothing(key: &[u8]) -> Record {
+        Record::tombstone(key)
+    }
+
+    /// Whether it says that there never was such a key.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.is_tombstone() && self.version() == Version(0)
+    }
+
     /// A version that was committed earlier.
     pub(crate) fn restored(
         key: &[u8],

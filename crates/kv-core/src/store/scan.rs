@@ -2,14 +2,35 @@
 //!
 //! Each shard is read in short runs under its latch; the runs are merged by key. A run costs what
 //! it returns, and nothing is held between runs: the view's revision keeps the result consistent.
+//!
+//! # Keys that are not in memory
+//!
+//! If keys may leave memory, what is *stored* of them is read in pages, and merged as if it were
+//! one more shard:
+//!
+//! ```text
+//!   shard 0   b d ........ m │ not read yet         memory was read up to m at least,
+//!   shard 1   c e ........... p │                   so a page may go up to m
+//!   stored    a b c d e f g │ next page ... m
+//! ```
+//!
+//! A page is read only after every shard has been read up to its end. So a key that memory did not
+//! have then had left it before, and the page, read later, has its newest version of that time or
+//! a newer one. If that is newer than the view, the key has come back to memory since, and is
+//! looked at again. Of a key that memory had, memory's word counts: it may be newer than what is
+//! stored, so keys in memory that the view does not show hide what is stored of them.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::record::Record;
-use super::shard::{Gone, Seen, Shards};
+use super::shard::{Gone, Seen, ShardState};
+use super::shards::Shards;
+use crate::db::Shared;
 use crate::key::Key;
-use crate::limits::KEYS_PER_LATCH_MAX;
+use crate::limits::{KEYS_PER_LATCH_MAX, PAGE_BYTES};
+use crate::memory::Way;
+use crate::step::{Fetching, PageRequest, Step};
 use crate::types::{Interval, Revision, ShardIndex};
 
 const RUN_ROWS_MIN: usize = 8;
@@ -21,13 +42,17 @@ pub(crate) enum Hit {
     Record(Record),
     /// A key whose version at this view is not in memory.
     Gone(Key, Gone),
+    /// A key that did not exist at this view.
+    Hidden(Key),
+    /// A key that has to be looked at by itself.
+    Again(Key),
 }
 
 impl Hit {
     pub(crate) fn key(&self) -> &[u8] {
         match self {
             Hit::Record(record) => record.key(),
-            Hit::Gone(key, _) => key,
+            Hit::Gone(key, _) | Hit::Hidden(key) | Hit::Again(key) => key,
         }
     }
 }
@@ -36,6 +61,14 @@ impl Hit {
 struct Run {
     hits: VecDeque<Hit>,
     /// Where the shard is to be read on; none when it has no more.
+    next_from: Option<Box<[u8]>>,
+}
+
+/// What is stored of keys, beside what is in memory.
+#[derive(Debug)]
+struct Stored {
+    rows: VecDeque<Record>,
+    /// Up to here all is in `rows`, or has been; none when there is no more.
     next_from: Option<Box<[u8]>>,
 }
 
@@ -54,17 +87,21 @@ pub(crate) struct Merge {
     run_rows: usize,
     runs: Vec<Run>,
     heads: BinaryHeap<Head>,
+    /// None if all keys are in memory.
+    stored: Option<Stored>,
     is_started: bool,
 }
 
 impl Merge {
     /// `rows_expected` decides how much is read at a time.
     pub(crate) fn new(
-        shards: &Shards,
+        shared: &Shared,
         interval: &Interval,
         revision: Revision,
         rows_expected: Option<u64>,
     ) -> Merge {
+        let shards = &shared.shards;
+        let may_leave = shared.memory.way() == Way::Leave;
         let from = || (!interval.is_empty()).then(|| interval.from.clone());
         let each = rows_expected
             .and_then(|rows| usize::try_from(rows).ok())
@@ -78,19 +115,77 @@ impl Merge {
                 .map(|_| Run { hits: VecDeque::new(), next_from: from() })
                 .collect(),
             heads: BinaryHeap::new(),
+            stored: may_leave.then(|| Stored { rows: VecDeque::new(), next_from: from() }),
             is_started: false,
         }
     }
 
     /// The next key in order.
-    pub(crate) fn next(&mut self, shards: &Shards) -> Option<Hit> {
+    pub(crate) fn next(&mut self, shared: &Shared, fetching: &mut Fetching) -> Step<Option<Hit>> {
+        let shards = &shared.shards;
         if !self.is_started {
             self.is_started = true;
             shards.indices().for_each(|shard| self.advance(shards, shard));
         }
-        let Head { hit, shard } = self.heads.pop()?;
+        if let Some(hit) = self.next_stored(shared, fetching)? {
+            return Ok(Some(hit));
+        }
+        let Some(Head { hit, shard }) = self.heads.pop() else { return Ok(None) };
         self.advance(shards, shard);
-        Some(hit)
+        Ok(Some(hit))
+    }
+
+    /// The next key that is stored, if it comes before the next one in memory.
+    fn next_stored(&mut self, shared: &Shared, fetching: &mut Fetching) -> Step<Option<Hit>> {
+        loop {
+            let Some(stored) = &mut self.stored else { return Ok(None) };
+            let head = self.heads.peek().map(|head| head.hit.key());
+            if let Some(row) = stored.rows.front() {
+                return match head.map(|head| row.key().cmp(head)) {
+                    Some(Ordering::Greater) => Ok(None),
+                    Some(Ordering::Equal) => {
+                        stored.rows.pop_front();
+                        Ok(None)
+                    }
+                    Some(Ordering::Less) | None => {
+                        Ok(stored.rows.pop_front().map(|row| self.hit_of(row)))
+                    }
+                };
+            }
+            match &stored.next_from {
+                Some(from) if head.is_none_or(|head| **from <= *head) => {
+                    self.read_page(shared, fetching)?;
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    fn hit_of(&self, row: Record) -> Hit {
+        if row.revision() > self.revision {
+            return Hit::Again(Key::from(row.key()));
+        }
+        Hit::Record(row)
+    }
+
+    /// Reads what is stored, up to where every shard has been read at most.
+    fn read_page(&mut self, shared: &Shared, fetching: &mut Fetching) -> Step<()> {
+        let Some(stored) = &mut self.stored else { return Ok(()) };
+        let Some(from) = stored.next_from.clone() else { return Ok(()) };
+        let read_up_to = self.runs.iter().filter_map(|run| run.next_from.as_ref()).min();
+        let mut next_from = None;
+        // Asked after memory was read: what was there then has not left before.
+        if shared.memory.has_left() {
+            let to = read_up_to.or(self.to.as_ref()).cloned();
+            let interval = Interval { from, to };
+            let rows_max = self.run_rows;
+            let wanted = PageRequest { interval, rows_max, bytes_max: PAGE_BYTES };
+            let page = fetching.page(wanted)?;
+            stored.rows.extend(page.rows);
+            next_from = page.next_from;
+        }
+        stored.next_from = next_from.or(read_up_to.cloned());
+        Ok(())
     }
 
     /// Puts the shard's next hit among the heads.
@@ -99,7 +194,14 @@ impl Merge {
         while run.hits.is_empty()
             && let Some(from) = run.next_from.take()
         {
-            run.read(shards, shard, &from, self.to.as_deref(), self.revision, self.run_rows);
+            let part = Part {
+                from: &from,
+                to: self.to.as_deref(),
+                revision: self.revision,
+                rows_max: self.run_rows,
+                with_hidden: self.stored.is_some(),
+            };
+            run.read(&shards.read(shard), &part);
         }
         if let Some(hit) = run.hits.pop_front() {
             self.heads.push(Head { hit, shard });
@@ -107,23 +209,27 @@ impl Merge {
     }
 }
 
+/// What is to be read of a shard at once.
+#[derive(Debug)]
+struct Part<'a> {
+    from: &'a [u8],
+    to: Option<&'a [u8]>,
+    revision: Revision,
+    rows_max: usize,
+    with_hidden: bool,
+}
+
 impl Run {
-    fn read(
-        &mut self,
-        shards: &Shards,
-        shard: ShardIndex,
-        from: &[u8],
-        to: Option<&[u8]>,
-        revision: Revision,
-        rows_max: usize,
-    ) {
+    fn read(&mut self, state: &ShardState, part: &Part<'_>) {
+        let Part { from, to, revision, rows_max, with_hidden } = *part;
         let hits = &mut self.hits;
-        self.next_from = shards.read(shard).scan(from, to, revision, |seen, key| {
-            match seen {
-                Seen::Record(record) => hits.push_back(Hit::Record(record.clone())),
-                Seen::Gone(gone) => hits.push_back(Hit::Gone(Key::from(key), gone)),
-                Seen::Nothing => debug_assert!(false, "a scan passes over what is not there"),
-            }
+        self.next_from = state.scan(from, to, revision, with_hidden, |seen, key| {
+            hits.push_back(match seen {
+                Seen::Record(record) => Hit::Record(record.clone()),
+                Seen::Gone(gone) => Hit::Gone(Key::from(key), gone),
+                Seen::Nothing => Hit::Hidden(Key::from(key)),
+                Seen::Away => Hit::Again(Key::from(key)),
+            });
             hits.len() < rows_max
         });
     }

@@ -5,41 +5,33 @@
 //!   key order ──► slot number
 //! ```
 //!
-//! A slot keeps its number as long as its key is known, deleted or not (its version counter goes
-//! on), so that both indexes store four bytes a key and an update touches neither.
+//! A slot keeps its number as long as its key is in memory, deleted or not (its version counter
+//! goes on), so that both indexes store four bytes a key and an update touches neither.
+//!
+//! Under a memory bound a key may have left ([`sweep`]): then it is in neither index, and
+//! only the [filter](super::filter) says that it may be stored elsewhere. What was looked for there
+//! in vain is kept for a while as a record of [nothing](Record::nothing).
 //!
 //! Invariants: the records of a key have rising versions and revisions, the newest in the slot;
-//! every slot is in both indexes; a version that an open read view needs is never dropped.
+//! every slot is in both indexes; a version that an open read view needs is never dropped; whoever
+//! changes a key has its newest version in memory.
+
+pub(crate) mod check;
+pub(crate) mod sweep;
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
+use super::filter::Filter;
 use super::index::HashIndex;
 use super::order::{KeyOf, OrderedIndex};
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{Slot, Slots};
-use crate::critical::Critical;
-use crate::limits::{KEYS_PER_LATCH_MAX, TRIM_PER_WRITE};
+use crate::limits::{KEYS_PER_LATCH_MAX, KEYS_PER_MEASURE, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
+use crate::memory::{Memory, size_class};
 use crate::mvcc::views::{Horizon, Views};
-use crate::types::{Interval, Revision, ShardIndex, Version};
-
-/// All shards, and the way from a key to its shard.
-#[derive(Debug)]
-pub(crate) struct Shards {
-    pub(crate) placement: Placement,
-    shards: Box<[Shard]>,
-}
-
-/// A cache line pair of its own, so that one shard's latch does not slow its neighbour's.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Shard {
-    state: RwLock<ShardState>,
-}
+use crate::types::{Interval, Revision, Version};
 
 /// What a shard's latch guards.
 #[derive(Debug, Default)]
@@ -54,9 +46,64 @@ pub(crate) struct ShardState {
     older_free: Vec<u32>,
     /// Slots that kept more versions than the history asks for, to be looked at again.
     untrimmed: VecDeque<u32>,
+    /// Keys that exist, in memory or not.
     live_keys: usize,
     superseded_records: usize,
-    record_bytes: usize,
+    /// Records of nothing.
+    nothings: usize,
+    bytes: Bytes,
+
+    // ---- What has left memory.
+    /// Keys that have left, and some that never were.
+    filter: Filter,
+    /// Everything that has left was committed at this revision at the latest.
+    left_through: Revision,
+    /// The slot that the sweep looks at next.
+    hand: u32,
+    /// How warm a slot can get; see [`sweep`].
+    heat_max: u8,
+    counts: Counts,
+}
+
+/// What a shard takes, in bytes.
+#[derive(Debug, Default)]
+struct Bytes {
+    /// Its records, without the allocator's rounding.
+    records: usize,
+    /// What the allocator gives for its records and lists.
+    allocated: usize,
+    /// Its indexes, when keys last came or went.
+    indexes: usize,
+    /// What the store has been told of.
+    published: usize,
+}
+
+impl Bytes {
+    fn add(&mut self, record: &Record) {
+        self.records += record.memory_bytes();
+        self.allocated += size_class(record.memory_bytes());
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.records -= record.memory_bytes();
+        self.allocated -= size_class(record.memory_bytes());
+    }
+
+    fn relist(&mut self, before: usize, list: &VecDeque<Superseded>) {
+        self.allocated += list.capacity() * size_of::<Superseded>();
+        self.allocated -= before * size_of::<Superseded>();
+    }
+}
+
+/// What has happened in a shard since it was opened.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Keys or values that gave way.
+    pub(crate) evictions: u64,
+    /// Keys or values that were fetched.
+    pub(crate) fetches: u64,
+    /// Fetches that found no such key: the filter was wrong.
+    pub(crate) fetched_nothing: u64,
 }
 
 /// An older version, and the revision that ended its time. (Its successor may have been dropped.)
@@ -64,6 +111,18 @@ pub(crate) struct ShardState {
 struct Superseded {
     record: Record,
     at: Revision,
+}
+
+impl Superseded {
+    /// Whether a view that is open, or one still to come, needs it.
+    fn is_needed(&self, retention: Retention<'_>) -> bool {
+        // The first version also tells views before it that there was nothing.
+        let needed_from = match self.record.version() {
+            Version(1) => Revision(0),
+            _ => self.record.revision(),
+        };
+        retention.views.need(retention.horizon, needed_from, self.at)
+    }
 }
 
 /// What a read view finds under a key.
@@ -75,6 +134,8 @@ pub(crate) enum Seen<'a> {
     Nothing,
     /// What the view would show is not in memory.
     Gone(Gone),
+    /// Whether there is such a key is not known here: its newest version has to be fetched.
+    Away,
 }
 
 /// A version that is not in memory: it was dropped, or never loaded.
@@ -95,72 +156,33 @@ pub(crate) struct Retention<'a> {
     pub(crate) views: &'a Views,
 }
 
-/// What a shard holds, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardStats {
-    /// Which shard.
-    pub index: ShardIndex,
-    /// Keys that exist, deleted ones not counted.
-    pub keys: usize,
-    /// Bytes of its records, all versions, without the allocator's overhead.
-    pub bytes: usize,
-}
-
-impl Shards {
-    pub(crate) fn new(count: usize) -> Shards {
-        let shard = || Shard { state: RwLock::default() };
-        Shards { placement: Placement::new(count), shards: (0..count).map(|_| shard()).collect() }
-    }
-
-    pub(crate) fn indices(&self) -> impl Iterator<Item = ShardIndex> + use<> {
-        (0..self.shards.len()).map(ShardIndex)
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.shards.len()
-    }
-
-    pub(crate) fn read(&self, shard: ShardIndex) -> RwLockReadGuard<'_, ShardState> {
-        self.shards[shard.0].state.read()
-    }
-
-    pub(crate) fn write(&self, shard: ShardIndex) -> Writing<'_> {
-        let state = self.shards[shard.0].state.write();
-        Writing { _whole: Critical::enter(), state }
-    }
-}
-
-/// A shard that is latched for writing: nobody else sees it before it is whole again.
-#[derive(Debug)]
-pub(crate) struct Writing<'a> {
-    // Dropped in this order: what is not whole stays latched.
-    _whole: Critical,
-    state: RwLockWriteGuard<'a, ShardState>,
-}
-
-impl Deref for Writing<'_> {
-    type Target = ShardState;
-
-    fn deref(&self) -> &ShardState {
-        &self.state
-    }
-}
-
-impl DerefMut for Writing<'_> {
-    fn deref_mut(&mut self) -> &mut ShardState {
-        &mut self.state
-    }
-}
-
 impl ShardState {
-    /// The slot of a key that is known, deleted or not.
+    /// An empty shard, whose slots get no warmer than this.
+    pub(crate) fn new(heat_max: u8) -> ShardState {
+        ShardState { heat_max, ..ShardState::default() }
+    }
+
+    /// The slot of a key that is in memory, deleted or not.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         self.index.find(hash, key, &self.slots)
     }
 
-    /// The newest committed version, which may be a delete.
+    /// Whether a key that is not in memory may be stored elsewhere.
+    #[inline]
+    pub(crate) fn may_be_away(&self, hash: u64) -> bool {
+        self.filter.contains(hash)
+    }
+
+    /// The newest committed version, which may be a delete, as far as it is in memory.
     pub(crate) fn newest(&self, hash: u64, key: &[u8]) -> Option<&Record> {
         self.find(hash, key).map(|slot| &self.slots[slot].newest)
+    }
+
+    /// As [`ShardState::newest`], for whoever reads or changes the key.
+    pub(crate) fn newest_used(&self, hash: u64, key: &[u8]) -> Option<&Record> {
+        let slot = &self.slots[self.find(hash, key)?];
+        slot.warm(self.heat_max);
+        Some(&slot.newest)
     }
 
     /// The newest committed version in a slot.
@@ -171,7 +193,11 @@ impl ShardState {
     /// What a view at `revision` sees under the key.
     pub(crate) fn seen_at(&self, hash: u64, key: &[u8], revision: Revision) -> Seen<'_> {
         match self.find(hash, key) {
-            Some(slot) => self.slot_at(slot, revision),
+            Some(slot) => {
+                self.slots[slot].warm(self.heat_max);
+                self.slot_at(slot, revision)
+            }
+            None if self.may_be_away(hash) => Seen::Away,
             None => Seen::Nothing,
         }
     }
@@ -204,8 +230,11 @@ impl ShardState {
         version: Version,
         revision: Revision,
     ) -> Seen<'_> {
-        let Some(slot) = self.find(hash, key) else { return Seen::Nothing };
+        let Some(slot) = self.find(hash, key) else {
+            return if self.may_be_away(hash) { Seen::Away } else { Seen::Nothing };
+        };
         let slot = &self.slots[slot];
+        slot.warm(self.heat_max);
         if version == Version(0) || version > slot.newest.version() {
             return Seen::Nothing;
         }
@@ -232,17 +261,21 @@ impl ShardState {
         Gone { below: next.unwrap_or(newest), newest }
     }
 
-    /// The versions of a key that were there at `revision`, newest first.
+    /// The versions of a key in memory that were there at `revision`, newest first; none if it has
+    /// to be fetched.
     pub(crate) fn history(
         &self,
         hash: u64,
         key: &[u8],
         revision: Revision,
-    ) -> impl Iterator<Item = &Record> {
+    ) -> Option<impl Iterator<Item = &Record>> {
         let slot = self.find(hash, key).map(|slot| &self.slots[slot]);
+        if slot.is_none() && self.may_be_away(hash) {
+            return None;
+        }
         let older = slot.and_then(|slot| self.older_of(slot)).into_iter().flatten();
         let all = older.map(|old| &old.record).chain(slot.map(|slot| &slot.newest)).rev();
-        all.filter(move |record| record.revision() <= revision)
+        Some(all.filter(move |record| record.revision() <= revision && !record.is_nothing()))
     }
 
     fn older_of(&self, slot: &Slot) -> Option<&VecDeque<Superseded>> {
@@ -259,15 +292,21 @@ impl ShardState {
         record: Record,
         placement: &Placement,
     ) -> u32 {
-        self.record_bytes += record.memory_bytes();
         self.live_keys += usize::from(!record.is_tombstone());
         let Some(number) = slot else { return self.create(hash, record, placement) };
+        self.bytes.add(&record);
         let slot = &mut self.slots[number];
+        slot.warm(self.heat_max);
         debug_assert!(record.revision() > slot.newest.revision());
         let at = record.revision();
         debug_assert_eq!(record.version().0, slot.newest.version().0 + 1);
         let superseded = std::mem::replace(&mut slot.newest, record);
         self.live_keys -= usize::from(!superseded.is_tombstone());
+        if superseded.is_nothing() {
+            self.nothings -= 1;
+            self.bytes.take(&superseded);
+            return number;
+        }
         if slot.older == 0 {
             let list = self.older_free.pop().unwrap_or_else(|| {
                 self.older.push(VecDeque::new());
@@ -276,21 +315,105 @@ impl ShardState {
             slot.older = list + 1;
         }
         self.superseded_records += 1;
-        self.older[slot.older as usize - 1].push_back(Superseded { record: superseded, at });
+        let list = &mut self.older[slot.older as usize - 1];
+        let before = list.capacity();
+        list.push_back(Superseded { record: superseded, at });
+        self.bytes.relist(before, list);
         number
     }
 
     fn create(&mut self, hash: u64, record: Record, placement: &Placement) -> u32 {
-        let number = self.slots.push(Slot { newest: record, older: 0, is_queued: false });
+        self.bytes.add(&record);
+        self.nothings += usize::from(record.is_nothing());
+        let number = self.slots.push(Slot::new(record));
         self.order.insert(number, &self.slots);
         self.index.insert(hash, number, &self.slots, placement);
+        self.measure_indexes();
         number
+    }
+
+    /// What has left was committed at this revision at the latest.
+    pub(crate) fn left_through(&self) -> Revision {
+        self.left_through
+    }
+
+    /// How many slots the sweep has to look at in a round.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.numbers() as usize
+    }
+
+    /// Takes a key back into memory that has left, or notes that there is none. It counts as one
+    /// of the shard's keys already.
+    pub(crate) fn admit(&mut self, hash: u64, record: Record, placement: &Placement) {
+        self.counts.fetches += 1;
+        self.counts.fetched_nothing += u64::from(record.is_nothing());
+        self.create(hash, record, placement);
+    }
+
+    /// Takes a key that has no older versions here out of the indexes.
+    fn remove(&mut self, hash: u64, number: u32) {
+        let slot = &self.slots[number];
+        debug_assert!(slot.older == 0 && !slot.is_queued);
+        self.nothings -= usize::from(slot.newest.is_nothing());
+        self.bytes.take(&slot.newest);
+        self.order.remove(number, &self.slots);
+        self.index.remove(hash, number);
+        self.slots.remove(number);
+        self.measure_indexes();
+    }
+
+    /// As [`ShardState::remove`], of a key that is gone for good.
+    fn remove_for_good(&mut self, hash: u64, number: u32) {
+        self.live_keys -= usize::from(!self.slots[number].newest.is_tombstone());
+        self.remove(hash, number);
+    }
+
+    /// A key that is stored, and is not to be in memory.
+    pub(crate) fn leave_out(
+        &mut self,
+        hash: u64,
+        revision: Revision,
+        is_live: bool,
+        filter_bytes_max: usize,
+    ) {
+        self.left_through = self.left_through.max(revision);
+        self.live_keys += usize::from(is_live);
+        self.filter.add(hash, filter_bytes_max);
+    }
+
+    /// What the indexes take changes in steps: it is looked at now and then.
+    fn measure_indexes(&mut self) {
+        if self.heat_max > 0 && self.slots.len().is_multiple_of(KEYS_PER_MEASURE) {
+            self.bytes.indexes = self.index_bytes();
+        }
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.slots.memory_bytes()
+            + self.index.memory_bytes()
+            + self.order.memory_bytes()
+            + self.filter.memory_bytes()
+            + self.older.capacity() * size_of::<VecDeque<Superseded>>()
+    }
+
+    /// Tells the store what the shard takes now.
+    pub(crate) fn publish(&mut self, memory: &Memory) {
+        let now = self.bytes.allocated + self.bytes.indexes;
+        if memory.is_bounded() && now != self.bytes.published {
+            memory.note_used(self.bytes.published, now);
+            self.bytes.published = now;
+        }
     }
 
     /// Drops versions of the slot that neither the history nor a view needs, and looks again at a
     /// few slots that could not be trimmed earlier.
     pub(crate) fn trim(&mut self, slot: u32, retention: Retention<'_>) {
         self.trim_slot(slot, retention);
+        self.trim_earlier(retention);
+    }
+
+    /// Looks again at a few slots that could not be trimmed earlier.
+    fn trim_earlier(&mut self, retention: Retention<'_>) {
         for _ in 0..TRIM_PER_WRITE.min(self.untrimmed.len()) {
             let Some(slot) = self.untrimmed.pop_front() else { return };
             self.slots[slot].is_queued = false;
@@ -303,12 +426,12 @@ impl ShardState {
         let Some(list) = slot.older.checked_sub(1) else { return };
         let older = &mut self.older[list as usize];
         let mut superfluous = (older.len() + 1).saturating_sub(retention.versions);
-        let kept_before = older.len();
-        let mut dropped_bytes = 0;
+        let (kept_before, capacity_before) = (older.len(), older.capacity());
+        let bytes = &mut self.bytes;
         while superfluous > 0
             && older.front().is_some_and(|old| retention.horizon.has_passed(old.at))
         {
-            dropped_bytes += older.pop_front().map_or(0, |old| old.record.memory_bytes());
+            older.pop_front().iter().for_each(|old| bytes.take(&old.record));
             superfluous -= 1;
         }
         // What is left of the superfluous is behind an open view, or not yet durable. Between two
@@ -319,39 +442,54 @@ impl ShardState {
             if retention.horizon.is_beyond_readers(old.at) {
                 break;
             }
-            // The first version also tells views before it that there was nothing.
-            let needed_from = match old.record.version() {
-                Version(1) => Revision(0),
-                _ => old.record.revision(),
-            };
-            if retention.views.need(retention.horizon, needed_from, old.at) {
+            if old.is_needed(retention) {
                 at += 1;
             } else {
-                dropped_bytes += older.remove(at).map_or(0, |old| old.record.memory_bytes());
+                older.remove(at).iter().for_each(|old| bytes.take(&old.record));
                 superfluous -= 1;
             }
         }
         self.superseded_records -= kept_before - older.len();
-        self.record_bytes -= dropped_bytes;
         if superfluous > 0 && !slot.is_queued {
             slot.is_queued = true;
             self.untrimmed.push_back(number);
         }
         if older.is_empty() {
-            self.older[list as usize] = VecDeque::new();
+            *older = VecDeque::new();
             self.older_free.push(list);
             slot.older = 0;
         }
+        bytes.relist(capacity_before, &self.older[list as usize]);
+    }
+
+    /// Drops the oldest versions of a slot in memory, as long as `may_go` says so.
+    fn drop_older(&mut self, number: u32, mut may_go: impl FnMut(&Superseded) -> bool) {
+        let slot = &mut self.slots[number];
+        let Some(list) = slot.older.checked_sub(1) else { return };
+        let older = &mut self.older[list as usize];
+        let capacity_before = older.capacity();
+        while older.front().is_some_and(&mut may_go) {
+            older.pop_front().iter().for_each(|old| self.bytes.take(&old.record));
+            self.superseded_records -= 1;
+        }
+        if older.is_empty() {
+            *older = VecDeque::new();
+            self.older_free.push(list);
+            slot.older = 0;
+        }
+        self.bytes.relist(capacity_before, &self.older[list as usize]);
     }
 
     /// Calls `each` with what a view at `revision` sees, in key order, until it answers false.
-    /// Keys that did not exist then, or were deleted, are passed over. After a number of keys,
+    /// Keys that did not exist then, or were deleted, are passed over unless they are wanted too.
+    /// After a number of keys,
     /// shown or not, it stops, so that others get the latch, and answers where to go on.
     pub(crate) fn scan(
         &self,
         from: &[u8],
         to: Option<&[u8]>,
         revision: Revision,
+        with_hidden: bool,
         mut each: impl FnMut(Seen<'_>, &[u8]) -> bool,
     ) -> Option<Box<[u8]>> {
         for (visited, number) in self.order.range_from(from, &self.slots).enumerate() {
@@ -363,12 +501,12 @@ impl ShardState {
                 return Some(key.into());
             }
             let seen = self.slot_at(number, revision);
-            let skip = match &seen {
+            let is_hidden = match &seen {
                 Seen::Record(record) => record.is_tombstone(),
                 Seen::Nothing => true,
-                Seen::Gone(_) => false,
+                Seen::Gone(_) | Seen::Away => false,
             };
-            if !skip && !each(seen, key) {
+            if (with_hidden || !is_hidden) && !each(seen, key) {
                 return Some(Interval::all().after(key).from);
             }
         }
@@ -384,55 +522,14 @@ impl ShardState {
             .chain(older.into_iter().flatten().map(|old| &mut old.record))
             .find(|held| held.version() == record.version());
         if let Some(held) = same.filter(|held| held.revision() == record.revision()) {
-            self.record_bytes += record.memory_bytes();
-            self.record_bytes -= held.memory_bytes();
+            self.bytes.add(&record);
+            self.bytes.take(held);
             *held = record;
         }
     }
 
-    pub(crate) fn stats(&self, index: ShardIndex) -> ShardStats {
-        ShardStats { index, keys: self.live_keys, bytes: self.record_bytes }
-    }
-
-    /// What is wrong with the shard, if anything.
-    pub(crate) fn fault(&self, index: ShardIndex, placement: &Placement) -> Option<String> {
-        let (mut live, mut bytes) = (0, 0);
-        for (number, slot) in (0..).zip(self.slots.iter()) {
-            let key = slot.newest.key();
-            let hash = placement.hash(key);
-            if placement.shard(hash) != index || self.find(hash, key) != Some(number) {
-                return Some(format!("{key:?} is not found where it is stored"));
-            }
-            let mut last = (Version(0), Revision(0));
-            let older = self.older_of(slot).into_iter().flatten().map(|old| &old.record);
-            for record in older.chain([&slot.newest]) {
-                let this = (record.version(), record.revision());
-                if record.key() != key || this.0 <= last.0 || this.1 <= last.1 {
-                    return Some(format!("{key:?} has version {} out of order", this.0));
-                }
-                last = this;
-                bytes += record.memory_bytes();
-            }
-            live += usize::from(!slot.newest.is_tombstone());
-        }
-        if (live, bytes) != (self.live_keys, self.record_bytes) {
-            let counted = (self.live_keys, self.record_bytes);
-            return Some(format!("{:?} keys and bytes, {counted:?} counted", (live, bytes)));
-        }
-        let superseded = self.older.iter().map(VecDeque::len).sum::<usize>();
-        if superseded != self.superseded_records {
-            let counted = self.superseded_records;
-            return Some(format!("{superseded} older versions, {counted} counted"));
-        }
-        let (slots, ordered) = (self.slots.len(), self.order.len());
-        if slots != self.index.len() || slots != ordered {
-            return Some(format!("{slots} keys, {} hashed, {ordered} ordered", self.index.len()));
-        }
-        self.order.fault(&self.slots).or_else(|| self.locks.fault())
-    }
-
     /// How many versions are kept, deletes included.
     pub(crate) fn version_count(&self) -> usize {
-        self.slots.len() + self.superseded_records
+        self.slots.len() - self.nothings + self.superseded_records
     }
 }

@@ -1,9 +1,10 @@
 //! The slots of one shard: for each known key its newest record and what belongs to it.
 //!
 //! Slots stand in chunks that are never moved, so that a growing store neither copies them nor
-//! leaves the room of the copy behind.
+//! leaves the room of the copy behind. A slot that is given up is used again by the next key.
 
 use std::ops::{Index, IndexMut};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::order::KeyOf;
 use super::record::Record;
@@ -18,50 +19,121 @@ pub(crate) struct Slot {
     pub(crate) older: u32,
     /// Whether it is in the queue of slots to be trimmed.
     pub(crate) is_queued: bool,
+    /// How warm it is: raised by who reads it, lowered by the sweep; see [`super::shard::sweep`].
+    heat: AtomicU8,
+}
+
+const _: () = assert!(size_of::<Option<Slot>>() == 16, "four slots a cache line");
+
+impl Slot {
+    /// A slot that was just used.
+    pub(crate) fn new(newest: Record) -> Slot {
+        Slot { newest, older: 0, is_queued: false, heat: AtomicU8::new(1) }
+    }
+
+    /// Notes that it was used. Who reads shares the latch, so a note may be lost to another one.
+    #[inline]
+    pub(crate) fn warm(&self, heat_max: u8) {
+        let heat = self.heat.load(Ordering::Relaxed);
+        if heat < heat_max {
+            self.heat.store(heat + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lowers its heat by one; false if it was cold.
+    pub(crate) fn cool(&mut self) -> bool {
+        let heat = self.heat.get_mut();
+        let was_warm = *heat > 0;
+        *heat -= u8::from(was_warm);
+        was_warm
+    }
 }
 
 /// Slots by number, from 0.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    chunks: Vec<Vec<Slot>>,
-    len: usize,
+    chunks: Vec<Vec<Option<Slot>>>,
+    /// Numbers given out so far, those included that are vacant again.
+    numbers: usize,
+    vacant: Vec<u32>,
 }
 
 impl Slots {
     /// Adds a slot; answers its number.
     pub(crate) fn push(&mut self, slot: Slot) -> u32 {
-        let number = u32::try_from(self.len).unwrap_or(u32::MAX);
+        if let Some(number) = self.vacant.pop() {
+            *self.place(number) = Some(slot);
+            return number;
+        }
+        let number = u32::try_from(self.numbers).unwrap_or(u32::MAX);
         assert!(number < u32::MAX, "a shard holds at most 2^32 - 1 keys; use more shards");
-        if self.len.is_multiple_of(CHUNK_SLOTS) {
+        if self.numbers.is_multiple_of(CHUNK_SLOTS) {
             self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
         }
-        self.chunks[self.len / CHUNK_SLOTS].push(slot);
-        self.len += 1;
+        self.chunks[self.numbers / CHUNK_SLOTS].push(Some(slot));
+        self.numbers += 1;
         number
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// Gives a slot up.
+    pub(crate) fn remove(&mut self, number: u32) {
+        debug_assert!(self.get(number).is_some(), "a slot is given up once");
+        *self.place(number) = None;
+        self.vacant.push(number);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.chunks.iter().flatten()
+    fn place(&mut self, number: u32) -> &mut Option<Slot> {
+        let number = number as usize;
+        &mut self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+    }
+
+    /// The slot of a number that has been given out, unless it is vacant.
+    pub(crate) fn get(&self, number: u32) -> Option<&Slot> {
+        let number = number as usize;
+        self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS].as_ref()
+    }
+
+    /// How many numbers have been given out: all are below this.
+    pub(crate) fn numbers(&self) -> u32 {
+        self.numbers as u32
+    }
+
+    /// How many slots are in use.
+    pub(crate) fn len(&self) -> usize {
+        self.numbers - self.vacant.len()
+    }
+
+    /// The slots in use, with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..).zip(self.chunks.iter().flatten()).filter_map(|(n, slot)| Some((n, slot.as_ref()?)))
+    }
+
+    /// Bytes of memory that they take, without what their records do.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let slots = self.chunks.len() * CHUNK_SLOTS * size_of::<Option<Slot>>();
+        slots + self.vacant.capacity() * size_of::<u32>()
     }
 }
 
 impl Index<u32> for Slots {
     type Output = Slot;
 
+    #[inline]
     fn index(&self, number: u32) -> &Slot {
-        let number = number as usize;
-        &self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+        match self.get(number) {
+            Some(slot) => slot,
+            None => unreachable!("the indexes name slots that are in use"),
+        }
     }
 }
 
 impl IndexMut<u32> for Slots {
+    #[inline]
     fn index_mut(&mut self, number: u32) -> &mut Slot {
-        let number = number as usize;
-        &mut self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+        match self.place(number) {
+            Some(slot) => slot,
+            None => unreachable!("the indexes name slots that are in use"),
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use crate::durability::{CommitSize, Payload, Reservation, Stamp};
 use crate::error::{AbortReason, Error};
 use crate::failpoint;
 use crate::key::Key;
-use crate::limits::KEYS_PER_LATCH_MAX;
+use crate::limits::{KEYS_PER_LATCH_MAX, SWEEP_PER_WRITE};
 use crate::lock::table::Wake;
-use crate::step::Step;
+use crate::step::{Fetch, Step};
 use crate::store::record::Record;
 use crate::store::shard::{Retention, Seen, ShardState};
 use crate::types::{Revision, TreeId, Version};
@@ -128,7 +128,10 @@ impl Shared {
         touched.iter().any(|(key, held)| match &held.write {
             None => false,
             Some(write) if !write.record.is_tombstone() => true,
-            Some(write) => makes_version(&write.record, self.newest(key).as_ref(), judged),
+            Some(write) => {
+                let state = self.shards.read(held.shard);
+                makes_version(&write.record, state.newest(held.hash, key), judged)
+            }
         })
     }
 
@@ -153,6 +156,9 @@ impl Shared {
                 }
                 failpoint::cross("lock.before_release");
                 state.locks.release(held.hash, &key, tree.id, None, wake);
+            }
+            if stamp.is_some() {
+                self.give_way(&mut state);
             }
         }
     }
@@ -189,7 +195,14 @@ impl Shared {
         }
     }
 
-    fn retention(&self) -> Retention<'_> {
+    /// Has a few keys of the shard give way, if memory is full.
+    fn give_way(&self, state: &mut ShardState) {
+        if self.memory.is_bounded() {
+            state.sweep(&self.sweeping(), SWEEP_PER_WRITE);
+        }
+    }
+
+    pub(crate) fn retention(&self) -> Retention<'_> {
         Retention {
             versions: self.options.history_versions,
             horizon: self.views.horizon(&self.order),
@@ -212,12 +225,13 @@ impl Shared {
     ) -> Step<Option<T>> {
         self.order.wait_visible(at_least);
         let hash = self.shards.placement.hash(key);
-        let state = self.shards.read(self.shards.placement.shard(hash));
+        let state = self.shards.read_key(self.shards.placement.shard(hash));
         // Chosen under the latch: nobody can trim the version before it is read.
         let revision = self.order.readable().max(at_least);
         match state.seen_at(hash, key, revision) {
             Seen::Record(record) if record.is_live(|| self.now_ms()) => show(record).map(Some),
             Seen::Record(_) | Seen::Nothing => Ok(None),
+            Seen::Away => Err(Fetch::newest(key)),
             Seen::Gone(_) => {
                 debug_assert!(false, "the newest readable version is never dropped");
                 Ok(None)
@@ -249,6 +263,9 @@ impl Shared {
             return Ok(None);
         }
         let slot = state.find(hash, key);
+        if self.memory.is_bounded() {
+            self.make_room(&mut state, slot, hash, key, write)?;
+        }
         let newest = slot.map(|slot| state.newest_in(slot));
         if let (true, Some(newest)) = (write.shows_state(), newest) {
             *depends_on = newest.revision().max(*depends_on);
@@ -268,11 +285,38 @@ impl Shared {
             installed = state.install(hash, slot, record, &self.shards.placement);
         });
         state.trim(installed, self.retention());
+        self.give_way(&mut state);
         drop(state);
         self.log_appended();
         *committed = stamp.revision;
         *depends_on = stamp.revision.max(*depends_on);
         Ok(Some(written))
+    }
+}
+
+impl Shared {
+    /// Sees to it that a single write has what it needs under a memory bound: the key's newest
+    /// version in memory, value and all, and room for another.
+    fn make_room(
+        &self,
+        state: &mut ShardState,
+        slot: Option<u32>,
+        hash: u64,
+        key: &[u8],
+        write: &Write,
+    ) -> Step<()> {
+        match slot.map(|slot| state.newest_in(slot)) {
+            None if state.may_be_away(hash) => return Err(Fetch::newest(key)),
+            Some(newest) if !newest.is_tombstone() => _ = Value::of(newest)?,
+            None | Some(_) => {}
+        }
+        match write {
+            Write::Put { record: Some(record), .. } => {
+                Ok(self.memory.check_room(record.memory_bytes())?)
+            }
+            Write::Add { .. } => Ok(self.memory.check_room(key.len())?),
+            Write::Put { .. } | Write::Delete { .. } | Write::Expire { .. } => Ok(()),
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! A key's newest versions are in memory without a gap, from some version on; those before it are
 //! elsewhere, were pruned, or never were. Version numbers tell which: they rise by one, so whoever
-//! has two versions in hand knows whether one between them is missing.
+//! has two versions in hand knows whether one between them is missing. A key of which nothing is in
+//! memory may have left it: then its newest version is fetched first, and all goes from there.
 
 use crate::db::Shared;
 use crate::error::Error;
-use crate::step::{Fetching, Older, Step};
+use crate::step::{Fetch, Fetching, Older, Step};
 use crate::store::record::Record;
 use crate::store::shard::{Gone, Seen, ShardState};
 use crate::types::{Revision, Version};
@@ -19,7 +20,7 @@ impl Shared {
         revision: Revision,
         fetching: &mut Fetching,
     ) -> Step<Option<Record>> {
-        match self.in_memory(key, |state, hash| state.seen_at(hash, key, revision)) {
+        match self.in_memory(key, |state, hash| state.seen_at(hash, key, revision))? {
             Ok(seen) => Ok(seen),
             Err(gone) => self.gone_at(key, revision, gone, fetching),
         }
@@ -52,7 +53,7 @@ impl Shared {
         fetching: &mut Fetching,
     ) -> Step<Option<Record>> {
         let gone =
-            match self.in_memory(key, |state, hash| state.version(hash, key, version, revision)) {
+            match self.in_memory(key, |state, hash| state.version(hash, key, version, revision))? {
                 Ok(seen) => return Ok(seen),
                 Err(gone) => gone,
             };
@@ -75,8 +76,9 @@ impl Shared {
     ) -> Step<Vec<Record>> {
         let hash = self.shards.placement.hash(key);
         let mut versions: Vec<Record> = {
-            let state = self.shards.read(self.shards.placement.shard(hash));
-            state.history(hash, key, revision).cloned().collect()
+            let state = self.shards.read_key(self.shards.placement.shard(hash));
+            let found = state.history(hash, key, revision).ok_or_else(|| Fetch::newest(key))?;
+            found.cloned().collect()
         };
         // What is kept goes by what the caller may know: a newer version may still be taken back.
         let newest = versions.first().map(Record::version);
@@ -92,18 +94,19 @@ impl Shared {
     }
 
     /// What `look` finds of a key in its shard, under the shard's latch; or that it is gone from
-    /// there.
+    /// there. Pauses for a key that has left memory.
     fn in_memory(
         &self,
         key: &[u8],
         look: impl for<'a> FnOnce(&'a ShardState, u64) -> Seen<'a>,
-    ) -> Result<Option<Record>, Gone> {
+    ) -> Step<Result<Option<Record>, Gone>> {
         let hash = self.shards.placement.hash(key);
-        let state = self.shards.read(self.shards.placement.shard(hash));
+        let state = self.shards.read_key(self.shards.placement.shard(hash));
         match look(&state, hash) {
-            Seen::Record(record) => Ok(Some(record.clone())),
-            Seen::Nothing => Ok(None),
-            Seen::Gone(gone) => Err(gone),
+            Seen::Record(record) => Ok(Ok(Some(record.clone()))),
+            Seen::Nothing => Ok(Ok(None)),
+            Seen::Gone(gone) => Ok(Err(gone)),
+            Seen::Away => Err(Fetch::newest(key)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::matching::Conditions;
 use crate::step::{Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::store::scan::{Hit, Merge};
-use crate::store::shard::{Gone, Shards};
+use crate::store::shard::Gone;
 use crate::types::{Interval, Revision, TxnId};
 use crate::value::Value;
 
@@ -143,24 +143,29 @@ impl Layers {
     }
 
     #[inline]
-    pub(crate) fn next(&mut self, shards: &Shards) -> Option<Layer> {
+    pub(crate) fn next(&mut self, shared: &Shared, fetching: &mut Fetching) -> Step<Option<Layer>> {
         if !self.is_started {
+            self.committed = self.merge.next(shared, fetching)?;
             self.is_started = true;
-            self.committed = self.merge.next(shards);
         }
         let own_is_next = match (self.overlay.peek(), &self.committed) {
             (Some(own), Some(hit)) => *own.key <= *hit.key(),
             (own, _) => own.is_some(),
         };
         if !own_is_next {
-            let next = self.merge.next(shards);
-            return std::mem::replace(&mut self.committed, next).map(Layer::Committed);
+            let next = match self.committed {
+                Some(_) => self.merge.next(shared, fetching)?,
+                None => None,
+            };
+            return Ok(std::mem::replace(&mut self.committed, next).map(Layer::Committed));
         }
-        let own = self.overlay.next()?;
-        if self.committed.as_ref().is_some_and(|hit| *hit.key() == *own.key) {
-            self.committed = self.merge.next(shards);
+        let own = self.overlay.peek();
+        if let (Some(own), Some(hit)) = (own, &self.committed)
+            && *hit.key() == *own.key
+        {
+            self.committed = self.merge.next(shared, fetching)?;
         }
-        Some(Layer::Own(own))
+        Ok(self.overlay.next().map(Layer::Own))
     }
 }
 
@@ -171,8 +176,8 @@ pub struct Scan {
     layers: Layers,
     /// A row that was taken but waits for its value to be fetched.
     held_back: Option<Row>,
-    /// A key that was come upon, whose version is to be fetched.
-    gone: Option<(Key, Gone)>,
+    /// A key that was come upon, whose version is to be fetched, or looked for by itself.
+    gone: Option<(Key, Option<Gone>)>,
     fetching: Fetching,
     conditions: Conditions,
     remaining: Option<u64>,
@@ -197,7 +202,7 @@ impl Scan {
         overlay: Vec<Overlaid>,
     ) -> Scan {
         let (interval, expected) = (options.examined(), options.keys_expected());
-        let merge = Merge::new(&shared.shards, &interval, view.revision, expected);
+        let merge = Merge::new(shared, &interval, view.revision, expected);
         Scan {
             shared: Arc::clone(shared),
             layers: Layers::new(merge, overlay),
@@ -326,14 +331,17 @@ impl Scan {
         loop {
             if let Some((key, gone)) = &self.gone {
                 let revision = self.view.revision;
-                let record = self.shared.gone_at(key, revision, *gone, &mut self.fetching)?;
+                let record = match *gone {
+                    Some(gone) => self.shared.gone_at(key, revision, gone, &mut self.fetching)?,
+                    None => self.shared.seen_at(key, revision, &mut self.fetching)?,
+                };
                 self.gone = None;
                 if let Some(record) = record.filter(|record| self.judged.is_live(record, 0)) {
                     return Ok(Some(Row { record, txn: None }));
                 }
             }
             self.take_turn()?;
-            match self.layers.next(&self.shared.shards) {
+            match self.layers.next(&self.shared, &mut self.fetching)? {
                 None => return Ok(None),
                 Some(layer) if !self.conditions.is_met_by_key(layer.key()) => {}
                 Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
@@ -345,7 +353,9 @@ impl Scan {
                         return Ok(Some(Row { record, txn: None }));
                     }
                 }
-                Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, gone)),
+                Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, Some(gone))),
+                Some(Layer::Committed(Hit::Again(key))) => self.gone = Some((key, None)),
+                Some(Layer::Committed(Hit::Hidden(_))) => {}
             }
         }
     }

@@ -18,9 +18,10 @@ use crate::lock::table::Holder;
 use crate::lock::wait::{LockWait, Outcome};
 use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
-use crate::step::{Fetching, Pause, Step};
+use crate::step::{Fetch, Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
+use crate::value::Value;
 
 /// A request of the session that is in the queue, or was granted since.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Work<'_> {
             _ => {
                 self.lock_key(key, Mode::Shared)?;
                 self.tree.note_shown(key);
-                self.newest(key)
+                self.newest(key)?
             }
         };
         Ok(found.filter(|record| self.judge(record)))
@@ -80,22 +81,23 @@ impl Work<'_> {
     }
 
     /// What is committed under a key; to be shown, so the reply depends on it.
-    pub(crate) fn newest(&mut self, key: &[u8]) -> Option<Record> {
-        let newest = self.shared.newest(key);
+    pub(crate) fn newest(&mut self, key: &[u8]) -> Step<Option<Record>> {
+        let newest = self.shared.newest(key)?;
         if let Some(record) = &newest {
             *self.depends_on = record.revision().max(*self.depends_on);
         }
-        newest
+        Ok(newest)
     }
 
     /// Does a write command.
     pub(crate) fn write(&mut self, key: &[u8], write: &mut Write) -> Step<Written> {
         self.refuse_if_readonly()?;
         self.lock_key(key, Mode::Exclusive)?;
+        self.shared.have_newest(key)?;
         self.check_first_updater(key)?;
         let newest = if write.shows_state() {
             self.tree.note_shown(key);
-            self.newest(key)
+            self.newest(key)?
         } else {
             None
         };
@@ -105,6 +107,7 @@ impl Work<'_> {
         let (written, record) = write.decide(key, current)?;
         if let Some(record) = record {
             self.check_write_set(key, &record)?;
+            self.shared.check_room(&record)?;
             self.tree.note_write(key, record);
         }
         Ok(written)
@@ -120,7 +123,7 @@ impl Work<'_> {
     /// Snapshot isolation's rule: whoever updates a key first after the read view wins.
     fn check_first_updater(&mut self, key: &[u8]) -> Step<()> {
         let Some(view) = self.view() else { return Ok(()) };
-        let newest = self.shared.newest(key).map_or(Revision(0), |record| record.revision());
+        let newest = self.shared.newest(key)?.map_or(Revision(0), |record| record.revision());
         if newest <= view {
             return Ok(());
         }
@@ -294,10 +297,31 @@ impl Work<'_> {
 
 impl Shared {
     /// The newest committed version of a key, which may be a delete.
-    pub(crate) fn newest(&self, key: &[u8]) -> Option<Record> {
+    pub(crate) fn newest(&self, key: &[u8]) -> Step<Option<Record>> {
         let hash = self.shards.placement.hash(key);
-        let shard = self.shards.read(self.shards.placement.shard(hash));
-        shard.newest(hash, key).cloned()
+        let shard = self.shards.read_key(self.shards.placement.shard(hash));
+        match shard.newest_used(hash, key) {
+            Some(newest) => Ok(Some(newest.clone())),
+            None if shard.may_be_away(hash) => Err(Fetch::newest(key)),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns well if a key that is locked to be written has its newest version in memory, value
+    /// and all. There it stays, because of the lock, until the commit supersedes it.
+    fn have_newest(&self, key: &[u8]) -> Step<()> {
+        if !self.memory.is_bounded() {
+            return Ok(());
+        }
+        match self.newest(key)? {
+            Some(newest) if !newest.is_tombstone() => Value::of(&newest).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a write for which there is no room. A delete always has some.
+    fn check_room(&self, record: &Record) -> Result<(), Error> {
+        if record.is_tombstone() { Ok(()) } else { self.memory.check_room(record.memory_bytes()) }
     }
 }
 

@@ -42,6 +42,10 @@ impl Session {
         }
         if let Some(asked) = options.at {
             self.check_revision(asked)?;
+            let oldest = self.shared.memory.forgotten();
+            if asked < oldest {
+                return Err(Error::PrunedRevision { asked, oldest });
+            }
         }
         self.count_begin()?;
         let now = self.shared.clock().now();

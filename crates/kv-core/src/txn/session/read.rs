@@ -72,7 +72,7 @@ impl Session {
         }
         // An own write: the version that it will get shows what is committed under it.
         let mut work = self.work(root)?;
-        let newest = work.newest(key);
+        let newest = work.newest(key)?;
         work.tree.note_shown(key);
         Ok(Some(Meta::own(&record, next_version(newest.as_ref()), now_ms)))
     }
@@ -104,6 +104,9 @@ impl Session {
         self.shared.check_key(key)?;
         self.check_revision(revision)?;
         let found = self.shared.seen_at(key, revision, &mut self.fetching)?;
+        if found.is_none() && revision < self.shared.memory.forgotten() {
+            return Err(Error::Pruned(key.into()).into());
+        }
         let as_of_ms = || self.shared.order.time_of(revision);
         let found = found.filter(|record| record.is_live(as_of_ms));
         found.as_ref().map(Value::of).transpose()

@@ -1,0 +1,159 @@
+//! The sweep: which keys of a shard give way when memory is full.
+//!
+//! A hand goes round over the slots. A slot that was used since the hand was there last is *warm*,
+//! and only cools down; one that is cold gives way. That is CLOCK: about the least recently used
+//! go, and whoever reads does nothing but store a byte next to the record that it reads, under a
+//! latch that it shares.
+//!
+//! ```text
+//!   slot   0     1     2     3     4     5
+//!   heat   1     0     1     1     0     1         hand at 3: cools 3, takes 4, stops
+//!                      ▲ was here  ▲ stops here
+//! ```
+//!
+//! Older versions go first: they are seldom read, and can be fetched as soon as they are folded.
+//!
+//! What giving way means is told by [`Way`]. Only what can be had back as it was gives way:
+//!
+//! - it is *folded*: the fetcher has it;
+//! - it is *readable*, so that no reader needs the version before it;
+//! - nobody has it locked to write it: a commit counts on its newest version being here;
+//! - its older versions in memory are gone before it: each is folded, and no open view reads it.
+//!
+//! Without a fetcher nothing can be had back. Then a key stays also while a transaction has it
+//! locked to read it, or a view is open that may have shown it.
+
+use super::{Retention, ShardState};
+use crate::memory::{Memory, Way};
+use crate::store::placement::Placement;
+use crate::store::record::{Place, Record};
+
+/// A value so short stays: to say where it is would take as much.
+const VALUE_BYTES_STAYING: usize = 64;
+
+/// What a sweep goes by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sweep<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) placement: &'a Placement,
+    pub(crate) retention: Retention<'a>,
+    /// Bytes that the shard's filter may take.
+    pub(crate) filter_bytes_max: usize,
+}
+
+impl ShardState {
+    /// Has keys give way until the store is within its bound, as far as a look at so many slots
+    /// leads; no slot is looked at twice. Answers whether it made the store smaller.
+    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, slots_max: u32) -> bool {
+        self.publish(sweep.memory);
+        if sweep.memory.way() == Way::Stay || !sweep.memory.is_over() {
+            return false;
+        }
+        self.trim_earlier(sweep.retention);
+        let mut has_given = false;
+        for _ in 0..slots_max.min(self.slots.numbers()) {
+            let number = self.hand;
+            self.hand = (number + 1) % self.slots.numbers();
+            if self.slots.get(number).is_some() && self.visit(number, sweep) {
+                has_given = true;
+                self.publish(sweep.memory);
+                if !sweep.memory.is_over() {
+                    break;
+                }
+            }
+        }
+        has_given
+    }
+
+    /// Has one slot cool down or give way; whether it takes less now.
+    fn visit(&mut self, number: u32, sweep: &Sweep<'_>) -> bool {
+        let had_older = self.slots[number].older != 0;
+        if sweep.memory.way() != Way::Drop {
+            self.drop_older_folded(number, sweep);
+        }
+        let slot = &mut self.slots[number];
+        let has_given = had_older && slot.older == 0;
+        if slot.cool() || slot.is_queued {
+            return has_given;
+        }
+        let hash = sweep.placement.hash(slot.newest.key());
+        match sweep.memory.way() {
+            Way::Stay => has_given,
+            Way::Value => self.give_value(number, hash, sweep) || has_given,
+            Way::Leave => self.leave(number, hash, sweep) || has_given,
+            Way::Drop => self.drop_key(number, hash, sweep),
+        }
+    }
+
+    fn drop_older_folded(&mut self, number: u32, sweep: &Sweep<'_>) {
+        let folded = sweep.memory.folded();
+        self.drop_older(number, |old| {
+            old.record.revision() <= folded && !old.is_needed(sweep.retention)
+        });
+    }
+
+    /// Whether the newest version in a slot can be fetched again.
+    fn is_kept_elsewhere(&self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+        let slot = &self.slots[number];
+        let revision = slot.newest.revision();
+        slot.older == 0
+            && revision <= sweep.memory.folded()
+            && !sweep.retention.horizon.is_beyond_readers(revision)
+            && !self.locks.is_written(hash, slot.newest.key())
+    }
+
+    fn leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+        if !self.is_kept_elsewhere(number, hash, sweep) {
+            return false;
+        }
+        let newest = &self.slots[number].newest;
+        if !newest.is_nothing() {
+            self.left_through = self.left_through.max(newest.revision());
+            self.filter.add(hash, sweep.filter_bytes_max);
+            sweep.memory.note_left();
+        }
+        self.remove(hash, number);
+        self.counts.evictions += 1;
+        true
+    }
+
+    fn give_value(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+        let newest = &self.slots[number].newest;
+        let is_here = newest.place().is_none() && !newest.is_tombstone();
+        if !is_here
+            || newest.value_bytes().len() <= VALUE_BYTES_STAYING
+            || !self.is_kept_elsewhere(number, hash, sweep)
+        {
+            return false;
+        }
+        let value_bytes = newest.value_bytes().len() as u64;
+        let away = newest.to_elsewhere(Place { area: 0, offset: 0, value_bytes });
+        self.exchange(hash, away);
+        self.counts.evictions += 1;
+        true
+    }
+
+    fn drop_key(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+        let slot = &self.slots[number];
+        let (key, revision) = (slot.newest.key(), slot.newest.revision());
+        let Retention { horizon, views, .. } = sweep.retention;
+        if !self.locks.is_free(hash, key)
+            || horizon.is_beyond_readers(revision)
+            || views.is_any_open_from(self.oldest_in(number).revision())
+        {
+            return false;
+        }
+        sweep.memory.note_forgotten(revision);
+        self.drop_older(number, |_| true);
+        self.remove_for_good(hash, number);
+        self.counts.evictions += 1;
+        true
+    }
+
+    /// The oldest version in memory.
+    fn oldest_in(&self, number: u32) -> &Record {
+        let slot = &self.slots[number];
+        let list = slot.older.checked_sub(1).and_then(|list| self.older.get(list as usize));
+        list.and_then(|older| older.front()).map_or(&slot.newest, |old| &old.record)
+    }
+}
