@@ -9,6 +9,7 @@
 //! What [`Parts::assemble`] does needs no thread and no real disk, so that the crash tests do the
 //! same with files of their own.
 
+mod archive;
 mod closing;
 mod restored;
 
@@ -18,9 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use kv_core::{
-    Builder, Change, CommitLog, Database, Fetched, Fetcher, Loader, Older, Place, Version,
-};
+use kv_core::{Builder, Change, CommitLog, Database, Loader};
 use parking_lot::Mutex;
 
 use crate::checkpoint::Checkpointer;
@@ -37,8 +36,10 @@ use crate::log::{
 use crate::rekey;
 use crate::snapshot::json::{JsonOptions, JsonSnapshot};
 use crate::snapshot::sqlite::{self, NoTrace, SqliteOptions, SqliteSnapshot};
-use crate::snapshot::{History, Identity, Snapshot};
-use crate::stored::{DatabaseId, Keep, Stored, StoredBuf};
+use crate::snapshot::{Identity, Snapshot};
+use crate::stored::{DatabaseId, Keep, Stored};
+
+use archive::Archive;
 
 /// How much disk space the log allocates at once when nobody waits for syncs, in bytes; as much may
 /// be in memory while one lasts.
@@ -520,34 +521,6 @@ impl Files<'_> {
 
     fn sync(&self, dir: &Path) -> Result<(), Error> {
         self.fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
-    }
-}
-
-/// Older versions come from the snapshot; values are all in memory.
-#[derive(Debug)]
-struct Archive(Box<dyn History>);
-
-impl Fetcher for Archive {
-    fn value(
-        &self,
-        _key: &[u8],
-        version: Version,
-        place: Place,
-    ) -> Result<Vec<u8>, kv_core::Error> {
-        let fault = format!("the value of version {version} is not in memory but at {place:?}");
-        Err(kv_core::Error::Internal(fault))
-    }
-
-    fn older(&self, key: &[u8], older: Older) -> Result<Vec<Fetched>, kv_core::Error> {
-        let found = self.0.older(key, older);
-        let found = found.map_err(|error| kv_core::Error::Io(error.to_string()))?;
-        let old = |stored: StoredBuf| Fetched {
-            version: stored.version,
-            stamp: stored.stamp,
-            expires_ms: stored.value.as_ref().and_then(|value| value.expires_ms),
-            value: stored.value.map(|value| (value.bytes, value.kind)),
-        };
-        Ok(found.into_iter().map(old).collect())
     }
 }
 

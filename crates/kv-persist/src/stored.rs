@@ -100,3 +100,10 @@ pub type Through = Stamp;
 
 /// Nothing at all.
 pub const EMPTY: Through = Stamp { revision: Revision(0), time_ms: 0 };
+
+/// A key, to be shown: quoted, and not all of it if it is long.
+pub(crate) fn show_key(key: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let shown = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES_MAX)]);
+    format!("\"{}\"", shown.escape_debug())
+}

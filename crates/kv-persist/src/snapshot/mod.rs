@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::Path;
 
+use kv_core::{Holds, PageRequest};
+
 pub use kv_core::Older;
 
 use crate::crypt::KeyId;
@@ -192,8 +194,35 @@ pub trait Backup: fmt::Debug + Send + Sync {
     fn backup(&self, to: &Path) -> Result<Through, Error>;
 }
 
+/// A part of a snapshot, in the order of the keys' bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredPage {
+    /// The newest versions of keys, deletes included.
+    pub rows: Vec<StoredBuf>,
+    /// The next key; none if the interval has no more.
+    pub next_from: Option<Box<[u8]>>,
+}
+
 /// Looks up versions that are no longer in memory. Called from many threads.
 pub trait History: fmt::Debug + Send + Sync {
+    /// What it can be asked for, beside older versions.
+    fn holds(&self) -> Holds;
+
+    /// The newest version of a key, which may be a delete; none if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// As [`History::older`].
+    fn newest(&self, key: &[u8]) -> Result<Option<StoredBuf>, Error>;
+
+    /// The first keys of an interval, all as of one moment. Asked only of one that
+    /// [holds](Holds::Keys) keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`History::older`].
+    fn page(&self, wanted: &PageRequest) -> Result<StoredPage, Error>;
+
     /// Older versions of a key, newest first.
     ///
     /// # Errors

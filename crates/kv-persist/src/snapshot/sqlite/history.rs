@@ -1,27 +1,37 @@
-//! Looking up older versions, while folds go on.
+//! Looking up versions, while folds go on.
 //!
 //! Each row names the one before it, so an old version is found by walking there from the newest.
 //! The connections only read. Each look is a read transaction of its own, so that none keeps
-//! SQLite's write-ahead log from being cut.
+//! SQLite's write-ahead log from being cut. The newest version alone is found by one statement,
+//! since that is what everybody waits for whose key is not in memory.
 
 use std::sync::Arc;
 
-use kv_core::Version;
+use kv_core::{Holds, PageRequest, Version};
 use parking_lot::{Condvar, Mutex};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::open::{Access, connect};
 use super::row::{COLUMNS, Decoder, Encoder, Fault, Row, bound, columns};
-use super::{Source, damaged_row, failed};
+use super::{Source, damaged_row, failed, page};
 use crate::error::Error;
-use crate::snapshot::{History, Older};
+use crate::snapshot::{History, Older, StoredPage};
 use crate::stored::StoredBuf;
 
 /// Connections at once; whoever wants another one waits. Each takes two descriptors: the file, and
 /// its write-ahead log.
 pub const CONNECTIONS_MAX: usize = 8;
 
-/// The way to older versions.
+/// A row with everything that its value needs, wherever that is.
+const NEWEST: &str = "SELECT pair.key, pair.version, pair.revision, pair.time, pair.type, \
+     pair.expires, pair.codec, pair.checksum, pair.value, pair.place, history.value \
+     FROM pair LEFT JOIN history ON history.id = pair.place WHERE pair.key = ?1";
+
+/// What is wrong with a row whose value is in no row of `history`, or in another one.
+pub(super) const LOST: Fault = "its value is not where it should be";
+
+/// The way to versions that are not in memory.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteHistory {
     pub(super) source: Source,
@@ -104,20 +114,59 @@ struct Link {
 }
 
 impl History for SqliteHistory {
+    /// Rows that are encrypted are found by a keyed hash, so the keys are in no order.
+    fn holds(&self) -> Holds {
+        match self.source.form.cipher {
+            None => Holds::Keys,
+            Some(_) => Holds::Values,
+        }
+    }
+
+    fn newest(&self, key: &[u8]) -> Result<Option<StoredBuf>, Error> {
+        self.connected(|connection| self.find(connection, key))
+    }
+
+    fn page(&self, wanted: &PageRequest) -> Result<StoredPage, Error> {
+        assert_eq!(self.holds(), Holds::Keys, "keys that are hashed are in no order");
+        self.connected(|connection| page::read(&self.source, connection, wanted))
+    }
+
     fn older(&self, key: &[u8], older: Older) -> Result<Vec<StoredBuf>, Error> {
+        self.connected(|connection| self.look(connection, key, older))
+    }
+}
+
+impl SqliteHistory {
+    /// Reads with a connection of the pool. One with which that failed is not used again.
+    fn connected<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         let mut leave = self.pool.enter(&self.source);
         let connection = match leave.connection.take() {
             Some(connection) => connection,
             None => connect(&self.source.path, leave.access)?,
         };
-        let found = self.look(&connection, key, older)?;
-        // One with which a look failed is not used again.
+        let found = read(&connection)?;
         leave.connection = Some(connection);
         Ok(found)
     }
-}
 
-impl SqliteHistory {
+    fn find(&self, connection: &Connection, key: &[u8]) -> Result<Option<StoredBuf>, Error> {
+        let path = &self.source.path;
+        let failed = || failed(path, "read a key");
+        let mut encoder = Encoder::new(&self.source.form);
+        let mut decoder = Decoder::new(&self.source.form);
+        let mut select = connection.prepare_cached(NEWEST).map_err(failed())?;
+        let mut rows = select.query([bound(encoder.key(key))]).map_err(failed())?;
+        let Some(row) = rows.next().map_err(failed())? else {
+            return Ok(None);
+        };
+        let version = with_value(row).and_then(|columns| decoder.version(&columns));
+        match version {
+            Ok(version) if version.key == key => Ok(Some(version.to_buf())),
+            Ok(_) => Err(damaged_row(path, key, "it is of another key")),
+            Err(fault) => Err(damaged_row(path, key, fault)),
+        }
+    }
+
     fn look(
         &self,
         connection: &Connection,
@@ -198,7 +247,6 @@ impl Walk<'_> {
 
     /// A newest version that `pair` has no room for.
     fn placed(&mut self, id: i64, version: Version) -> rusqlite::Result<Link> {
-        const LOST: Fault = "its value is not where it should be";
         let found = self
             .at(id)?
             .filter(|link| link.version.as_ref().map_or(true, |found| found.version == version));
@@ -215,6 +263,19 @@ impl Walk<'_> {
         let decoder = &mut self.decoder;
         statement.query_row([id], |row| link(decoder, row)).optional()
     }
+}
+
+/// A row of [`NEWEST`]. The one in `history` has the same columns: the checksum is of both.
+fn with_value<'a>(row: &'a rusqlite::Row<'_>) -> Read<Row<'a>> {
+    let column = |index| row.get_ref(index).map_err(|_| LOST);
+    let mut columns = Row::read(row)?;
+    if column(COLUMNS)? != ValueRef::Null {
+        columns.value = match column(COLUMNS + 1)? {
+            ValueRef::Null => return Err(LOST),
+            value => value,
+        };
+    }
+    Ok(columns)
 }
 
 fn link(decoder: &mut Decoder, row: &rusqlite::Row<'_>) -> rusqlite::Result<Link> {

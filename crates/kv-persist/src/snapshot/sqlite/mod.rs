@@ -5,7 +5,7 @@
 //! - `schema`: the tables; what else is in a file, and is refused.
 //! - `row`: a version as a row, with its checksum, sealed or compressed.
 //! - `fold`: changes go in; `collect`: what is no longer kept goes out.
-//! - `load` and `history`: what is read at a start, and later.
+//! - `load`, `history` and `page`: what is read at a start, and later.
 //! - `meta` and `open`: whose file it is, and how it is opened without trusting it.
 //! - `backup`, `verify`, `salvage`, `rekey`: what an operator asks for.
 //!
@@ -24,6 +24,7 @@ mod index;
 mod load;
 mod meta;
 mod open;
+mod page;
 mod ranges;
 mod rekey;
 mod row;
@@ -47,7 +48,7 @@ use crate::error::Error;
 use crate::snapshot::{
     Backup, Fold, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified,
 };
-use crate::stored::{DatabaseId, Keep, Through};
+use crate::stored::{DatabaseId, Keep, Through, show_key};
 
 use history::{Pool, SqliteHistory};
 use meta::Meta;
@@ -314,9 +315,7 @@ fn damaged(path: &Path, what: String) -> Error {
 
 /// An error for a row that is not as it was written.
 fn damaged_row(path: &Path, key: &[u8], what: &str) -> Error {
-    const SHOWN_BYTES_MAX: usize = 64;
-    let key = String::from_utf8_lossy(&key[..key.len().min(SHOWN_BYTES_MAX)]);
-    damaged(path, format!("the row of key \"{}\": {what}", key.escape_debug()))
+    damaged(path, format!("the row of key {}: {what}", show_key(key)))
 }
 
 /// What SQLite answered, for use in `map_err`; damage is told apart from a refusal.

@@ -3,6 +3,7 @@
 mod damage;
 mod files;
 mod model;
+mod pages;
 mod protection;
 mod rows;
 

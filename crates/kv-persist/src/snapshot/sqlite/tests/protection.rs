@@ -34,8 +34,10 @@ fn secrets(snapshot: &mut SqliteSnapshot) -> BTreeMap<Vec<u8>, Vec<StoredBuf>> {
 fn check(snapshot: &SqliteSnapshot, model: &BTreeMap<Vec<u8>, Vec<StoredBuf>>) {
     let loaded = load(snapshot, 2).expect("a load");
     assert_eq!(loaded.len(), model.len());
+    let history = snapshot.history().expect("it has history");
     for (key, versions) in model {
         assert_eq!(loaded[key], versions[0]);
+        assert_eq!(history.newest(key).expect("a row").as_ref(), Some(&versions[0]));
         assert_eq!(older(snapshot, key, ALL).expect("history"), *versions);
     }
     let verified = snapshot.verify().expect("a verification");
