@@ -84,6 +84,7 @@ pub fn with_log(path: &Path, commits: u64, keys: u64) {
         keep: KEEP,
         schedule: Schedule { interval: NEVER, log_bytes: u64::MAX },
         log_bytes_max: u64::MAX,
+        piece_bytes_max: u64::MAX,
         key: None,
         compression: Compression::None,
         threads: 1,

@@ -224,6 +224,17 @@ impl Database {
         self.shared.memory.note_folded(through);
     }
 
+    /// Says that a fold has failed: whoever has no room is refused now, until one does not.
+    pub fn note_fold_failed(&self) {
+        self.shared.memory.note_fold_failed();
+    }
+
+    /// Whether somebody has begun to wait, since this was asked last, for more to be folded: memory
+    /// is full of what is in the log alone.
+    pub fn take_fold_wanted(&self) -> bool {
+        self.shared.memory.take_fold_wanted()
+    }
+
     /// The bytes that the store's records and indexes may take and those that they take, if it was
     /// given a bound.
     pub fn memory(&self) -> Option<(usize, usize)> {

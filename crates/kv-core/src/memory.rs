@@ -14,12 +14,14 @@
 //! Nothing gives way that cannot be had back as it was: what is not folded yet, what an open
 //! transaction has locked to write it, older versions that an open view reads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::Error;
 use crate::limits::FILTER_SHARE;
-use crate::step::Holds;
+use crate::step::{Holds, Pause, Step};
 use crate::types::Revision;
+use crate::watermark::Watermark;
 
 /// Who gives way when memory is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +57,12 @@ pub(crate) struct Memory {
     bytes_used: AtomicUsize,
     /// What the fetcher has: everything up to this revision.
     folded: AtomicU64,
+    /// How many folds have ended, well or not; waited for by writers that have no room.
+    folds: Arc<Watermark>,
+    /// Whether the last one failed: then nobody waits for another.
+    is_fold_failing: AtomicBool,
+    /// Whether somebody waits for more to be folded.
+    is_fold_wanted: AtomicBool,
     /// Whether any key ever left memory, so that whoever reads keys in order has to ask for others.
     has_left: AtomicBool,
     /// The highest revision of a counter that was forgotten.
@@ -75,6 +83,9 @@ impl Memory {
             bytes_max: AtomicUsize::new(bytes_max.unwrap_or(usize::MAX)),
             bytes_used: AtomicUsize::new(0),
             folded: AtomicU64::new(0),
+            folds: Watermark::new(0),
+            is_fold_failing: AtomicBool::new(false),
+            is_fold_wanted: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             forgotten: AtomicU64::new(0),
         }
@@ -132,30 +143,50 @@ impl Memory {
         self.is_bounded && self.bytes_used() > self.bytes_max()
     }
 
-    /// Refuses a write of so many bytes that there is no room for, even if others give way.
-    pub(crate) fn check_room(&self, bytes: usize) -> Result<(), Error> {
+    /// Refuses a write of so many bytes that there is no room for, even if others give way. As long
+    /// as something is newer than what is folded, it pauses instead: there may be room afterwards.
+    pub(crate) fn check_room(&self, bytes: usize, newest: Revision) -> Step<()> {
         if !self.is_bounded {
             return Ok(());
         }
         let bytes_max = self.bytes_max();
         if bytes > bytes_max / VALUE_SHARE {
-            return Err(Error::OutOfMemory { bytes, bytes_max, is_too_large: true });
+            return Err(Error::OutOfMemory { bytes, bytes_max, is_too_large: true }.into());
         }
         // Where keys give way, that may take a moment.
         let slack = if self.way == Way::Stay { 0 } else { bytes_max / SLACK_SHARE };
-        if self.bytes_used() + bytes > bytes_max + slack {
-            return Err(Error::OutOfMemory { bytes, bytes_max, is_too_large: false });
+        if self.bytes_used() + bytes <= bytes_max + slack {
+            return Ok(());
         }
-        Ok(())
+        // Counted before it is asked how far the last one came.
+        let folds = self.folds.get();
+        let may_give_way = matches!(self.way, Way::Leave | Way::Value) && self.folded() < newest;
+        if may_give_way && !self.is_fold_failing.load(Ordering::SeqCst) {
+            self.is_fold_wanted.store(true, Ordering::SeqCst);
+            return Err(Pause::Room(self.folds.reached(folds + 1)));
+        }
+        Err(Error::OutOfMemory { bytes, bytes_max, is_too_large: false }.into())
+    }
+
+    /// Whether somebody waits for more to be folded, since it was asked last.
+    pub(crate) fn take_fold_wanted(&self) -> bool {
+        self.is_fold_wanted.swap(false, Ordering::SeqCst)
     }
 
     /// Everything up to this revision is in the fetcher's hands.
     pub(crate) fn folded(&self) -> Revision {
-        Revision(self.folded.load(Ordering::Acquire))
+        Revision(self.folded.load(Ordering::SeqCst))
     }
 
     pub(crate) fn note_folded(&self, through: Revision) {
-        self.folded.fetch_max(through.0, Ordering::AcqRel);
+        self.folded.fetch_max(through.0, Ordering::SeqCst);
+        self.is_fold_failing.store(false, Ordering::SeqCst);
+        self.folds.advance(self.folds.get() + 1);
+    }
+
+    pub(crate) fn note_fold_failed(&self) {
+        self.is_fold_failing.store(true, Ordering::SeqCst);
+        self.folds.advance(self.folds.get() + 1);
     }
 
     /// Whether any key may be stored that is not in memory.

@@ -19,6 +19,7 @@
 pub mod thread;
 
 use std::cell::Cell;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,8 +42,10 @@ pub struct Checkpointer {
     reader: LogReader,
     snapshot: Box<dyn Snapshot>,
     keep: Keep,
-    /// Bytes of the log in a piece, about; by default as the snapshot likes it.
-    piece_bytes: Option<u64>,
+    /// Bytes of the log in a piece, about, at most; else it is as the snapshot likes it.
+    piece_bytes_max: u64,
+    on_folded: OnFolded,
+    is_wanted: IsWanted,
     /// Bytes of the next piece for which writers were let in by a fold that failed.
     freed_ahead: u64,
     /// Processor time of turns in threads of their own.
@@ -50,6 +53,24 @@ pub struct Checkpointer {
     /// Cuts the log before the snapshot has what is cut: a planted bug.
     #[cfg(feature = "testing")]
     pub cuts_too_early: bool,
+}
+
+/// Whom to tell of folds.
+struct OnFolded(Box<dyn Fn(Option<Revision>) + Send>);
+
+impl fmt::Debug for OnFolded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFolded")
+    }
+}
+
+/// Whom to ask for wishes.
+struct IsWanted(Box<dyn Fn() -> bool + Send>);
+
+impl fmt::Debug for IsWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IsWanted")
+    }
 }
 
 /// A piece of the log in memory.
@@ -80,7 +101,9 @@ impl Checkpointer {
             reader,
             snapshot,
             keep,
-            piece_bytes: None,
+            piece_bytes_max: u64::MAX,
+            on_folded: OnFolded(Box::new(|_| {})),
+            is_wanted: IsWanted(Box::new(|| false)),
             freed_ahead: 0,
             idle_time: Cell::default(),
             #[cfg(feature = "testing")]
@@ -88,11 +111,28 @@ impl Checkpointer {
         }
     }
 
-    /// Bytes of the log in a piece, about. Tests make it small.
-    #[doc(hidden)]
-    pub fn piece_bytes(&mut self, bytes: u64) -> &mut Checkpointer {
-        self.piece_bytes = Some(bytes);
+    /// Bytes of the log in a piece, about, at most. A piece is held in memory, and as much again.
+    pub fn piece_bytes_max(&mut self, bytes: u64) -> &mut Checkpointer {
+        self.piece_bytes_max = bytes;
         self
+    }
+
+    /// Has somebody told what the snapshot has been folded through, each time that it has; or none,
+    /// when it could not be.
+    pub fn on_folded(&mut self, tell: Box<dyn Fn(Option<Revision>) + Send>) -> &mut Checkpointer {
+        self.on_folded = OnFolded(tell);
+        self
+    }
+
+    /// Has somebody asked whether more is wanted to be folded at once, whatever the schedule says.
+    pub fn is_wanted(&mut self, ask: Box<dyn Fn() -> bool + Send>) -> &mut Checkpointer {
+        self.is_wanted = IsWanted(ask);
+        self
+    }
+
+    /// Whether more is wanted to be folded at once, since this was asked last.
+    pub(crate) fn take_wanted(&self) -> bool {
+        (self.is_wanted.0)()
     }
 
     /// What the snapshot has been folded through.
@@ -123,7 +163,7 @@ impl Checkpointer {
         if durable <= before.revision {
             return Ok(Folded { keys: 0, through: before, is_more: false });
         }
-        let bytes = self.piece_bytes.unwrap_or_else(|| self.snapshot.piece_bytes());
+        let bytes = self.snapshot.piece_bytes().min(self.piece_bytes_max);
         let piece = Piece::read(&mut self.reader, durable, bytes)?;
         let Some(&(through, _)) = piece.records.last() else {
             return Ok(Folded { keys: 0, through: before, is_more: false });
@@ -135,8 +175,10 @@ impl Checkpointer {
         let folded = self.fold(&piece, through);
         if folded.is_err() {
             self.reader = self.log.reader(before.revision);
+            (self.on_folded.0)(None);
         }
         let keys = folded?;
+        (self.on_folded.0)(Some(through.revision));
         failpoint::hit("snap.before_log_truncate").map_err(injected)?;
         self.log.cut(through.revision)?;
         failpoint::hit("snap.after_log_truncate").map_err(injected)?;

@@ -60,6 +60,8 @@ pub struct StoreOptions {
     pub schedule: Schedule,
     /// Bytes that the log may grow to.
     pub log_bytes_max: u64,
+    /// Bytes of the log that are folded at once, at most: they are held in memory twice.
+    pub piece_bytes_max: u64,
     /// The key that everything is encrypted with, if it is.
     pub key: Option<MasterKey>,
     /// What values are compressed with.
@@ -162,7 +164,13 @@ impl Parts {
         restored::adopt(&mut *snapshot)?;
         let engine_log: Arc<dyn CommitLog> = Arc::<Log>::clone(&log);
         let database = loader.open(through, Some(engine_log));
-        let checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);
+        let mut checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);
+        let (told, asked) = (database.clone(), database.clone());
+        checkpointer.on_folded(Box::new(move |through| match through {
+            Some(through) => told.note_folded(through),
+            None => told.note_fold_failed(),
+        }));
+        checkpointer.is_wanted(Box::new(move || asked.take_fold_wanted()));
         failpoint::hit("recover.after").map_err(recover_failed)?;
         let keys = database.stats().keys;
         let recovery = Recovery { keys, replayed, torn_bytes, took: began.elapsed() };
@@ -241,7 +249,8 @@ impl Store {
         let fs = Arc::clone(&files.fs);
         let parts = Parts::assemble(opened, fs, options.keep, builder, options.threads)?;
         rekey::remove_leftovers(&files)?;
-        let Parts { database, log, checkpointer, recovery } = parts;
+        let Parts { database, log, mut checkpointer, recovery } = parts;
+        checkpointer.piece_bytes_max(options.piece_bytes_max);
         let no_thread = |error| Error::io("start a thread for", &options.dir, error);
         let writer = log.spawn_writer().map_err(no_thread)?;
         let checkpoint = CheckpointThread::spawn(checkpointer, options.schedule);
@@ -321,9 +330,10 @@ impl Opened {
             builder.fetcher(Arc::new(Archive(history)));
         }
         let loader = builder.loader();
+        loader.note_folded(self.snapshot.through().revision);
         self.snapshot.load(threads, &|stored| {
             let Stored { key, version, stamp, datum } = stored;
-            loader.load(key, version, stamp, datum).map_err(Error::Engine)
+            loader.load_folded(key, version, stamp, datum).map_err(Error::Engine)
         })?;
         failpoint::hit("recover.after_snapshot_load")
             .map_err(|error| Error::io("recover", &self.log.dir, error))?;

@@ -40,6 +40,7 @@ fn options(dir: &Path) -> StoreOptions {
         keep: Keep::Newest(1),
         schedule: Schedule { interval: Duration::from_secs(3600), log_bytes: u64::MAX },
         log_bytes_max: 1 << 30,
+        piece_bytes_max: u64::MAX,
         key: None,
         compression: Compression::None,
         threads: 1,

@@ -28,8 +28,8 @@ use self::flags::{Files, Flags};
 pub use self::refusal::{Origin, Refusal};
 use self::sources::{Added, Source, Sources};
 pub use self::storage::{
-    Compression, DataDirectory, Durability, KeySource, OldKeySource, Secret, SnapshotFormat,
-    Storage,
+    Compression, DataDirectory, Durability, Eviction, KeySource, OldKeySource, Secret,
+    SnapshotFormat, Storage,
 };
 pub use self::value::{Endpoint, History, LogFormat, LogLevel};
 use crate::limits;
@@ -51,6 +51,12 @@ pub struct Config {
     pub history: History,
     /// Parts of the store.
     pub shards: usize,
+    /// Bytes of memory that the process may take; `None` is as many as it needs.
+    pub memory_bytes_max: Option<u64>,
+    /// Who gives way when they are used up.
+    pub eviction: Eviction,
+    /// How long a deleted key is remembered.
+    pub tombstone_retention: Duration,
     /// How long a command waits for a lock.
     pub lock_timeout: Duration,
     /// How long a session with open transactions may be silent.
@@ -181,6 +187,9 @@ impl Config {
             },
             history: data.history,
             shards: data.shards,
+            memory_bytes_max: data.max_memory.map(|size| size.0),
+            eviction: data.eviction,
+            tombstone_retention: data.tombstone_retention.0,
             lock_timeout: waiting.lock_timeout.0,
             idle_transaction_timeout: waiting.idle_transaction_timeout.0,
             view_age_max: waiting.max_view_age.0,
@@ -330,6 +339,13 @@ fn check_relations(config: &Config) -> Result<(), Refusal> {
             SizeText(key),
             SizeText(value),
             SizeText(key + value)
+        ));
+    }
+    if let Some(memory) = config.memory_bytes_max.filter(|&max| max < limits::MEMORY_BYTES_MIN) {
+        return refuse(format!(
+            "--max-memory {} is less than a server takes without any data: at least {}",
+            SizeText(memory),
+            SizeText(limits::MEMORY_BYTES_MIN)
         ));
     }
     if let Storage::Directory(directory) = &config.storage {

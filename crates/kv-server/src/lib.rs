@@ -12,6 +12,8 @@ pub mod server;
 
 mod storage;
 
+mod memory;
+
 pub mod listener;
 
 pub mod connection;

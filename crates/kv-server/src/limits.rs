@@ -29,6 +29,27 @@ pub const SHARDS_MAX: usize = engine::SHARDS_MAX;
 /// Versions kept for each key without `--history`.
 pub const HISTORY_DEFAULT: u32 = 10;
 
+/// Bytes of memory that may be configured at least: what a server takes without data, and some.
+pub const MEMORY_BYTES_MIN: u64 = 32 * MIB;
+/// Bytes of memory that may be configured at most; this merely stops a typing error.
+pub const MEMORY_BYTES_CEILING: u64 = 1024 * 1024 * GIB;
+/// How long a deleted key is remembered without `--tombstone-retention`: longer than anybody takes
+/// to notice that it is missing.
+pub const TOMBSTONE_RETENTION_DEFAULT: Duration = Duration::from_hours(30 * 24);
+/// With `--max-memory`, the part of it that the log may hold: what is in the log alone cannot give
+/// way, and a record in memory takes up to four times the bytes that it has in the log.
+pub const MEMORY_SHARE_LOG: u64 = 8;
+/// The part of it by which the log grows before it is folded.
+pub const MEMORY_SHARE_CHECKPOINT: u64 = 32;
+/// The part of it that one transaction may write.
+pub const MEMORY_SHARE_WRITE_SET: u64 = 8;
+/// The part of it that is left unused, for what changes between two looks.
+pub const MEMORY_SHARE_SPARE: u64 = 32;
+/// From which `--max-memory` on the process uses huge pages.
+pub const HUGE_PAGES_FROM: u64 = GIB;
+/// How often it is looked how much memory the process takes.
+pub const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+
 /// Where the data is without `--data-dir`.
 pub const DATA_DIR_DEFAULT: &str = "./kv-data";
 /// How long a change stays in the log alone without `--checkpoint-interval`.

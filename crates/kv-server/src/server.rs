@@ -16,6 +16,7 @@ use crate::command::Jobs;
 use crate::config::{Config, Storage};
 use crate::connection;
 use crate::listener::{BindError, Connections, Listener};
+use crate::memory;
 use crate::shutdown::{Drained, Shutdown, Signals, run_signals};
 use crate::storage;
 
@@ -193,6 +194,7 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    config.memory_bytes_max.into_iter().for_each(memory::prepare);
     let drain_timeout = config.drain_timeout;
     let threads = config.threads;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -211,6 +213,9 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
             tokio::spawn(stop_when_failed(store.log().synced(), shutdown.clone()));
         }
         let listeners = server.bind()?;
+        if let Some(bytes_max) = server.config().memory_bytes_max {
+            memory::watch(Arc::downgrade(&server), bytes_max).map_err(Fault::System)?;
+        }
         listeners.iter().for_each(|listener| listener.announce("lines"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
         let drain = shutdown.drain_token().clone();

@@ -10,9 +10,11 @@ use kv_persist::{Store, StoreOptions, compress, log};
 use tracing::info;
 
 use crate::config::{
-    Compression, Config, DataDirectory, Durability, History, KeySource, OldKeySource,
+    Compression, Config, DataDirectory, Durability, Eviction, History, KeySource, OldKeySource,
     SnapshotFormat,
 };
+use crate::limits::{MEMORY_SHARE_CHECKPOINT, MEMORY_SHARE_LOG, MEMORY_SHARE_WRITE_SET};
+use crate::memory;
 use crate::server::Fault;
 
 /// Sets up an engine.
@@ -30,11 +32,23 @@ pub(crate) fn builder(config: &Config) -> Builder {
         .key_bytes_max(config.key_bytes_max)
         .value_bytes_max(config.value_bytes_max)
         .nesting_max(config.nesting_max)
-        .write_set_bytes_max(config.write_set_bytes_max)
+        .write_set_bytes_max(share(config, config.write_set_bytes_max, MEMORY_SHARE_WRITE_SET))
+        .memory_max(config.memory_bytes_max.map(memory::store_bytes_at_start))
+        .eviction(match config.eviction {
+            Eviction::Lru => kv_core::Eviction::Lru,
+            Eviction::None => kv_core::Eviction::None,
+        })
         .locks_max(config.locks_max)
         .session_transactions_max(config.session_transactions_max)
         .transactions_max(config.transactions_max);
     builder
+}
+
+/// A bound on something that is held in memory: as it was set, but no more than a part of all
+/// memory, if that is bounded.
+fn share<N: Copy + Ord + TryFrom<u64>>(config: &Config, set: N, part: u64) -> N {
+    let memory = config.memory_bytes_max.and_then(|bytes| N::try_from(bytes / part).ok());
+    memory.map_or(set, |memory| memory.min(set))
 }
 
 /// Opens the store in a data directory.
@@ -97,9 +111,10 @@ pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<Stor
         },
         schedule: Schedule {
             interval: directory.checkpoint_interval,
-            log_bytes: directory.checkpoint_log_bytes,
+            log_bytes: share(config, directory.checkpoint_log_bytes, MEMORY_SHARE_CHECKPOINT),
         },
-        log_bytes_max: directory.log_bytes_max,
+        log_bytes_max: share(config, directory.log_bytes_max, MEMORY_SHARE_LOG),
+        piece_bytes_max: share(config, u64::MAX, MEMORY_SHARE_CHECKPOINT),
         key,
         compression: match directory.compression {
             Compression::None => compress::Compression::None,

@@ -310,13 +310,12 @@ impl Shared {
             Some(newest) if !newest.is_tombstone() => _ = Value::of(newest)?,
             None | Some(_) => {}
         }
-        match write {
-            Write::Put { record: Some(record), .. } => {
-                Ok(self.memory.check_room(record.memory_bytes())?)
-            }
-            Write::Add { .. } => Ok(self.memory.check_room(key.len())?),
-            Write::Put { .. } | Write::Delete { .. } | Write::Expire { .. } => Ok(()),
-        }
+        let bytes = match write {
+            Write::Put { record: Some(record), .. } => record.memory_bytes(),
+            Write::Add { .. } => key.len(),
+            Write::Put { .. } | Write::Delete { .. } | Write::Expire { .. } => return Ok(()),
+        };
+        self.memory.check_room(bytes, self.order.newest())
     }
 }
 

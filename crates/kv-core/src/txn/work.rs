@@ -320,8 +320,11 @@ impl Shared {
     }
 
     /// Refuses a write for which there is no room. A delete always has some.
-    fn check_room(&self, record: &Record) -> Result<(), Error> {
-        if record.is_tombstone() { Ok(()) } else { self.memory.check_room(record.memory_bytes()) }
+    fn check_room(&self, record: &Record) -> Step<()> {
+        if record.is_tombstone() {
+            return Ok(());
+        }
+        self.memory.check_room(record.memory_bytes(), self.order.newest())
     }
 }
 

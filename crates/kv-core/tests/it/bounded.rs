@@ -185,6 +185,10 @@ fn run<T>(
             Ok(done) => return Ok(done),
             Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
             Err(Pause::Yield) => {}
+            // Room is made in both stores at once.
+            Err(Pause::Room(_)) => {
+                return Err(Error::OutOfMemory { bytes: 0, bytes_max: 0, is_too_large: false });
+            }
             Err(Pause::Failed(error)) => return Err(*error),
             Err(pause) => panic!("nobody waits here, yet {pause:?}"),
         }

@@ -19,7 +19,7 @@ use crate::snapshot::{Backup, SnapshotStats};
 use crate::stored::Through;
 
 /// How often it looks whether the log has grown.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// After a failure it waits so long, then twice as long, and so on up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -232,7 +232,9 @@ impl Worker {
         let log = self.log.stats();
         let is_behind = log.last > self.checkpointer.through().revision;
         let is_due = self.last_run.elapsed() >= self.schedule.interval;
-        is_behind && (is_due || log.held_bytes >= self.schedule.log_bytes)
+        // Asked even if there is nothing to fold: then it is granted.
+        let is_wanted = self.checkpointer.take_wanted();
+        is_behind && (is_wanted || is_due || log.held_bytes >= self.schedule.log_bytes)
     }
 
     fn fold_unasked(&mut self) {

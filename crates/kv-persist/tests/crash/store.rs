@@ -98,7 +98,7 @@ impl Store {
         let keep = Keep::Newest(HISTORY_VERSIONS as u64);
         let parts = Parts::assemble(opened, fs, keep, &mut builder, 1)?;
         let Parts { database: db, log, mut checkpointer, .. } = parts;
-        checkpointer.piece_bytes(4 << 10);
+        checkpointer.piece_bytes_max(4 << 10);
         checkpointer.cuts_too_early = options.bug == Some(Bug::CutTooEarly);
         Ok(Store { db, log, checkpointer })
     }

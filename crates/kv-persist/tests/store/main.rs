@@ -26,6 +26,7 @@ fn options(dir: &Path) -> StoreOptions {
         keep: Keep::Newest(3),
         schedule: NEVER,
         log_bytes_max: 1 << 30,
+        piece_bytes_max: u64::MAX,
         key: None,
         compression: Compression::None,
         threads: 2,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args as _, Command, CommandFactory as _, Parser};
 use kv_protocol::units::{DurationText, SizeText};
 
-use super::storage::{Compression, Durability, SnapshotFormat};
+use super::storage::{Compression, Durability, Eviction, SnapshotFormat};
 use super::value::{Endpoint, History, LogFormat, LogLevel};
 use super::value::{command_name, duration, positive_duration, size, whole};
 use crate::limits;
@@ -157,6 +157,31 @@ pub(super) struct Data {
     #[arg(long, value_name = "N", value_parser = whole::<1, { limits::SHARDS_MAX }>)]
     #[arg(default_value_t = limits::SHARDS_DEFAULT)]
     pub(super) shards: usize,
+
+    /// Bytes of memory that the process may take [default: as many as the data needs]
+    ///
+    /// At least 32mb. When they are used up, keys give way: with an SQLite snapshot they stay on
+    /// disk and are read back when they are used, so there may be many times more data than
+    /// memory; without files see --eviction. Give it when other programs need the machine's memory
+    /// too.
+    #[arg(long, value_name = "SIZE", value_parser = size::<{ limits::MEMORY_BYTES_CEILING }>)]
+    pub(super) max_memory: Option<SizeText>,
+
+    /// Who gives way when --max-memory is used up
+    ///
+    /// lru: keys that were not used for long. With --in-memory they are gone then, so it is for
+    /// caches. none: nobody; writes are answered OOM until something is deleted.
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = Eviction::Lru)]
+    pub(super) eviction: Eviction,
+
+    /// How long a deleted key is remembered
+    ///
+    /// So long its version numbers go on when it comes back, and its old versions can be read; then
+    /// it is as if it had never been. A key whose time to live is over counts as deleted. Lower it
+    /// when keys come and go and their names never return.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(default_value_t = DurationText(limits::TOMBSTONE_RETENTION_DEFAULT))]
+    pub(super) tombstone_retention: DurationText,
 }
 
 /// The names of the settings that are about files.

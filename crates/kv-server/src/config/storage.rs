@@ -67,6 +67,15 @@ pub enum SnapshotFormat {
     Json,
 }
 
+/// Who gives way when memory is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Eviction {
+    /// Who was not used for long.
+    Lru,
+    /// Nobody.
+    None,
+}
+
 /// How values are packed on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Compression {
