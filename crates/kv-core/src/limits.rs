@@ -51,8 +51,8 @@ pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
 pub(crate) const EFFORT_PER_TURN_MAX: usize = 4096;
 /// Bytes of a value that are compared in about the time that it takes to come to the next key.
 pub(crate) const VALUE_BYTES_PER_EFFORT: usize = 64;
-/// Longest glob or regular expression, in bytes. The longest time that a glob takes is the product
-/// of its length and the value's.
+/// Longest glob or regular expression, in bytes. A glob looks at each byte of a value once, and for
+/// each 64 of its tokens again: the slowest take 12 ns a byte, 0.2 s for the largest value.
 pub const PATTERN_BYTES_MAX: usize = 1 << 10;
 /// What a regular expression may compile to, in bytes; as much again may be taken by what is
 /// remembered of a search. Any reasonable expression takes less.

@@ -1,10 +1,10 @@
 //! What a scan asks of keys and values, beyond the interval: patterns and conditions, compiled.
 //!
 //! A [`Pattern`] is a glob, which the whole must fit, or a regular expression, which is found
-//! anywhere unless it is anchored. What comparing takes is bounded by the product of the lengths of
-//! pattern and text; no pattern makes it grow faster. Every key that a pattern fits begins with its
-//! literal [prefix](Pattern::prefix), if it has one; that narrows what a scan examines, and so what
-//! it locks.
+//! anywhere unless it is anchored. What comparing with a glob takes is linear in the text; with a
+//! regular expression it is bounded by the product of its size and the text's. Every key that a
+//! pattern fits begins with its literal [prefix](Pattern::prefix), if it has one; that narrows what
+//! a scan examines, and so what it locks.
 //!
 //! What a condition means depends on nothing but the bytes of the value and its kind. Ranges go by
 //! bytes, as the order of keys does; [numbers](Number) are compared exactly.
