@@ -67,6 +67,11 @@ impl Glob {
         })
     }
 
+    /// By how much it is slower than comparing bytes; in whole numbers, and at worst.
+    pub(super) fn slowness(&self) -> usize {
+        self.middle.iter().map(Search::slowness).max().unwrap_or(1)
+    }
+
     /// What every text that fits begins with.
     pub(super) fn prefix(&self) -> Vec<u8> {
         let mut prefix = Vec::new();
@@ -252,11 +257,11 @@ mod tests {
 
     #[test]
     fn no_glob_takes_long() {
-        let text = "a".repeat(1 << 20);
+        let text = "a".repeat(1 << 18);
         for glob in ["a*".repeat(500) + "b", format!("*{}?*b", "a".repeat(1000))] {
             assert!(!matches(&glob, &text));
         }
-        assert!(!matches(&format!("*{}[^ü]b*", "?a".repeat(500)), "aü".repeat(1 << 19)));
+        assert!(!matches(&format!("*{}[^ü]b*", "?a".repeat(500)), "aü".repeat(1 << 17)));
     }
 
     /// A glob as its segments, and what it means as it would be explained.

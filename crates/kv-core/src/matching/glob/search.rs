@@ -56,6 +56,13 @@ impl Search {
         Search::Literal(Box::new(Finder::new(&literal).into_owned()))
     }
 
+    pub(super) fn slowness(&self) -> usize {
+        match self {
+            Search::Literal(_) => 1,
+            Search::Tokens(tokens) => 2 + tokens.words / 8,
+        }
+    }
+
     /// Where the first one ends.
     pub(super) fn find(&self, text: &[u8]) -> Option<usize> {
         match self {
