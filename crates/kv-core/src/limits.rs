@@ -46,16 +46,25 @@ pub(crate) const COMMIT_TIMES_MAX: usize = 1 << 18;
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys installed or visited under one hold of a shard's latch, before others get it.
 pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
-/// How much a scan with conditions does before others get their turn: a key is one, and so is as
-/// much of a value as [`VALUE_BYTES_PER_EFFORT`]. About a millisecond.
+/// How much a scan with conditions does before others get their turn: to come to the next key is
+/// one, and takes about 250 ns; what is compared counts as below. So a turn takes about a
+/// millisecond, at most 25 with a regular expression, or after it has come upon a long value a
+/// single comparison with that: 0.2 s for the slowest glob and the longest value.
 pub(crate) const EFFORT_PER_TURN_MAX: usize = 4096;
-/// Bytes of a value that are compared in about the time that it takes to come to the next key.
-pub(crate) const VALUE_BYTES_PER_EFFORT: usize = 64;
-/// Longest glob or regular expression, in bytes. The longest time that a glob takes is the product
-/// of its length and the value's.
+/// Bytes that are compared with others in the time of one effort. Globs take up to three times as
+/// long, and count so.
+pub(crate) const BYTES_PER_EFFORT: usize = 64;
+/// Looks at states of a regular expression, of 8 ns, in the time of one effort.
+pub(crate) const LOOKS_PER_EFFORT: usize = 32;
+/// The same where few looks are expected, though at worst there are so many: at all states with
+/// each byte. What is within a turn even so is searched at once.
+pub(crate) const LOOKS_PER_EFFORT_AT_WORST: usize = 512;
+/// Longest glob or regular expression, in bytes. A glob looks at each byte of a value once, and for
+/// each 64 of its tokens again: the slowest take 12 ns a byte, 0.2 s for the largest value.
 pub const PATTERN_BYTES_MAX: usize = 1 << 10;
-/// What a regular expression may compile to, in bytes; as much again may be taken by what is
-/// remembered of a search. Any reasonable expression takes less.
+/// What a regular expression may compile to, in bytes. As much again is taken by the form of it
+/// that a search in a long text needs, and may be by what is remembered of a search. Any reasonable
+/// expression takes less.
 pub(crate) const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Longest text that is taken for a number, in bytes: the longest 64-bit float, written out, has
 /// 1,079.

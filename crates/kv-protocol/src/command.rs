@@ -249,7 +249,7 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::History { .. } => &history::HISTORY,
         Request::Scan(_) => &scan::SCAN,
         Request::Count(_) => &scan::COUNT,
-        Request::Nearest { .. } => &nearest::NEAREST,
+        Request::Nearest(_) => &nearest::NEAREST,
         Request::ShowAll { .. } => &showall::SHOWALL,
         Request::Transactions => &status::TRANSACTIONS,
         Request::Revision => &status::REVISION,
@@ -288,9 +288,7 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Incr { key, by, txn } => incr::write(out, key, *by, *txn),
         Request::History { key, limit } => history::write(out, key, *limit),
         Request::Scan(selection) | Request::Count(selection) => scan::write(out, selection),
-        Request::Nearest { number, rows, prefix, txn } => {
-            nearest::write(out, number, *rows, prefix.as_deref(), *txn);
-        }
+        Request::Nearest(nearest) => nearest::write(out, nearest),
         Request::Backup { file } => durability::write_backup(out, file),
         Request::Format(format) => writing::keyword(out, format.as_str()),
         Request::Help(Some(spec)) => writing::keyword(out, spec.name),

@@ -52,6 +52,6 @@ pub use reply::{
     list_fail, list_row,
 };
 pub use request::{
-    Condition, Interval, Isolation, Parent, Pattern, PutOptions, Read, Request, Selection,
+    Condition, Interval, Isolation, Nearest, Parent, Pattern, PutOptions, Read, Request, Selection,
     ValueCondition,
 };

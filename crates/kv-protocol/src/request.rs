@@ -169,7 +169,22 @@ pub struct Selection<'a> {
     pub txn: Option<u64>,
 }
 
+/// What a NEAREST returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest<'a> {
+    /// The number, as text; whether it is one is for the engine to see.
+    pub number: Cow<'a, [u8]>,
+    /// The most rows; 0 is allowed and gives none.
+    pub rows: u64,
+    /// Only keys that begin with this.
+    pub prefix: Option<Cow<'a, [u8]>>,
+    /// The transaction; without it the current one.
+    pub txn: Option<u64>,
+}
+
 /// One request. `txn` is the transaction that was named; without it the current one is meant.
+///
+/// What is large and rare is boxed: every request is moved a few times on its way.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Request<'a> {
@@ -277,20 +292,11 @@ pub enum Request<'a> {
         limit: Option<u64>,
     },
     /// List pairs in the order of their keys.
-    Scan(Selection<'a>),
+    Scan(Box<Selection<'a>>),
     /// Count pairs.
-    Count(Selection<'a>),
+    Count(Box<Selection<'a>>),
     /// List the pairs whose values are the numbers closest to one, the closest first.
-    Nearest {
-        /// The number, as text; whether it is one is for the engine to see.
-        number: Cow<'a, [u8]>,
-        /// The most rows; 0 is allowed and gives none.
-        rows: u64,
-        /// Only keys that begin with this.
-        prefix: Option<Cow<'a, [u8]>>,
-        /// The transaction; without it the current one.
-        txn: Option<u64>,
-    },
+    Nearest(Box<Nearest<'a>>),
     /// List every pair.
     ShowAll {
         /// As this transaction sees it; without it, what is committed and this session's writes.
@@ -327,6 +333,11 @@ pub enum Request<'a> {
     /// Say goodbye.
     Quit,
 }
+
+const _: () = assert!(
+    size_of::<Request<'_>>() <= 104,
+    "no larger than a PUT: beyond 128 bytes a move is a call of memcpy, which each GET would pay"
+);
 
 impl<'a> Request<'a> {
     /// Reads one line, given without its LF or CRLF. A line without a word is `None`, not an

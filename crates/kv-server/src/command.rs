@@ -97,9 +97,7 @@ impl Client {
             Request::CommitAll => self.commit_all(out),
             Request::Scan(selection) => self.scan(selection),
             Request::Count(selection) => self.count(selection),
-            Request::Nearest { number, rows, prefix, txn } => {
-                self.nearest(number, *rows, prefix.as_deref(), *txn)
-            }
+            Request::Nearest(nearest) => self.nearest(nearest),
             Request::ShowAll { txn } => self.show_all(*txn),
             Request::Transactions => self.transactions(out),
             Request::Revision => self.revision(out),
@@ -168,10 +166,10 @@ fn txn_of(request: &Request<'_>) -> Option<u64> {
         | Request::Ttl { txn, .. }
         | Request::Commit { txn }
         | Request::Rollback { txn }
-        | Request::Nearest { txn, .. }
         | Request::ShowAll { txn }
         | Request::Get { read: kv_protocol::Read::Newest { txn, .. }, .. } => *txn,
         Request::Scan(selection) | Request::Count(selection) => selection.txn,
+        Request::Nearest(nearest) => nearest.txn,
         Request::Begin { parent: kv_protocol::Parent::Id(txn), .. } => Some(*txn),
         _ => None,
     }

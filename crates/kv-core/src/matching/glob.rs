@@ -1,33 +1,39 @@
 //! Globs: `*`, `?`, `[…]` and `\`, compared with the whole of a text.
 //!
-//! A glob and its texts are read as characters of UTF-8. A byte that belongs to no character counts
-//! as one of its own, equal only to itself: `?` takes an `ü` whole, and keys that are not text can
-//! be matched too.
+//! A glob and its texts are read as [characters](Unit) of UTF-8. A byte that belongs to no
+//! character counts as one of its own, equal only to itself: `?` takes an `ü` whole, and keys that
+//! are not text can be matched too.
 //!
-//! When the characters after a `*` do not fit, they are tried one character further on. Of several
-//! stars only the last one is ever tried again: whatever an earlier one could give up, the later
-//! one can take instead. So a comparison takes at most the product of both lengths, whatever the
-//! glob is.
+//! The stars divide a glob into segments, and each token of a segment takes one character. The
+//! first segment must stand at the beginning and the last at the end. Those in the middle are
+//! [searched](search) for from the left, each after the one before: whatever a star could take
+//! beyond that, the next one can take instead. So nothing is tried twice, and the time taken is
+//! linear in the text.
+
+mod search;
+mod unit;
+
+use self::search::Search;
+use self::unit::{Unit, last, take};
 
 /// A glob that was read.
 #[derive(Debug)]
 pub(super) struct Glob {
-    tokens: Box<[Token]>,
+    first: Segment,
+    /// What stands between two stars.
+    middle: Box<[Search]>,
+    /// What follows the last star; none if there is no star.
+    last: Option<Segment>,
 }
 
-/// A character, or 0x110000 and the byte that belongs to none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Unit(u32);
+type Segment = Box<[Token]>;
 
-const STRAY_BYTES_FROM: u32 = char::MAX as u32 + 1;
-
-#[derive(Debug)]
+/// What takes one character.
+#[derive(Debug, Clone)]
 enum Token {
     One(Unit),
     /// `?`
     Any,
-    /// `*`
-    Many,
     Class {
         is_negated: bool,
         /// First and last, both included.
@@ -37,55 +43,39 @@ enum Token {
 
 impl Glob {
     /// Reads a glob; the error says what is wrong with it.
-    pub(super) fn parse(mut pattern: &[u8]) -> Result<Glob, &'static str> {
-        let mut tokens = Vec::new();
-        while let Some(unit) = take(&mut pattern) {
-            tokens.push(match unit.ascii() {
-                Some(b'*') if matches!(tokens.last(), Some(Token::Many)) => continue,
-                Some(b'*') => Token::Many,
-                Some(b'?') => Token::Any,
-                Some(b'[') => class(&mut pattern)?,
-                Some(b'\\') => Token::One(escaped(&mut pattern)?),
-                _ => Token::One(unit),
-            });
-        }
-        Ok(Glob { tokens: tokens.into() })
+    pub(super) fn parse(pattern: &[u8]) -> Result<Glob, &'static str> {
+        let mut segments = segments(pattern)?;
+        let last = if segments.len() > 1 { segments.pop() } else { None };
+        let mut segments = segments.into_iter();
+        let first = segments.next().unwrap_or_default();
+        let middle = segments.filter(|segment| !segment.is_empty());
+        let middle = middle.map(|segment| Search::new(&segment)).collect();
+        Ok(Glob { first, middle, last })
     }
 
     /// Whether all of the text fits.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        let (mut token, mut rest) = (0, text);
-        // What follows the last star, and where it was tried last.
-        let mut retry = None;
-        loop {
-            let next = first(rest);
-            match (self.tokens.get(token), next) {
-                (None, None) => return true,
-                (Some(Token::Many), _) if token + 1 == self.tokens.len() => return true,
-                (Some(Token::Many), _) => {
-                    token += 1;
-                    retry = Some((token, rest));
-                }
-                // Each token takes a character: there would be even fewer further on.
-                (Some(_), None) => return false,
-                (Some(wanted), Some((unit, bytes))) if wanted.takes(unit) => {
-                    token += 1;
-                    rest = &rest[bytes..];
-                }
-                (_, Some(_)) => {
-                    let Some((after_star, from)) = &mut retry else { return false };
-                    let Some((_, bytes)) = first(from) else { return false };
-                    *from = &from[bytes..];
-                    (token, rest) = (*after_star, *from);
-                }
+        let Some(rest) = after(&self.first, text) else { return false };
+        let Some(last) = &self.last else { return rest.is_empty() };
+        let Some(mut rest) = before(last, rest) else { return false };
+        self.middle.iter().all(|search| match search.find(rest) {
+            Some(end) => {
+                rest = &rest[end..];
+                true
             }
-        }
+            None => false,
+        })
+    }
+
+    /// By how much it is slower than comparing bytes; in whole numbers, and at worst.
+    pub(super) fn slowness(&self) -> usize {
+        self.middle.iter().map(Search::slowness).max().unwrap_or(1)
     }
 
     /// What every text that fits begins with.
     pub(super) fn prefix(&self) -> Vec<u8> {
         let mut prefix = Vec::new();
-        for token in &self.tokens {
+        for token in &self.first {
             let Token::One(unit) = token else { break };
             unit.write(&mut prefix);
         }
@@ -93,12 +83,27 @@ impl Glob {
     }
 }
 
+/// What remains of a text after a segment that it begins with.
+fn after<'a>(segment: &[Token], mut text: &'a [u8]) -> Option<&'a [u8]> {
+    let fits = segment.iter().all(|token| take(&mut text).is_some_and(|unit| token.takes(unit)));
+    fits.then_some(text)
+}
+
+/// What remains of a text before a segment that it ends with.
+fn before<'a>(segment: &[Token], mut text: &'a [u8]) -> Option<&'a [u8]> {
+    let fits = segment.iter().rev().all(|token| {
+        let Some((unit, bytes)) = last(text) else { return false };
+        text = &text[..text.len() - bytes];
+        token.takes(unit)
+    });
+    fits.then_some(text)
+}
+
 impl Token {
-    /// Whether the one character fits. A star is not asked.
     fn takes(&self, unit: Unit) -> bool {
         match self {
             Token::One(wanted) => *wanted == unit,
-            Token::Any | Token::Many => true,
+            Token::Any => true,
             Token::Class { is_negated, ranges } => {
                 let is_in = ranges.iter().any(|(first, last)| (first..=last).contains(&&unit));
                 is_in != *is_negated
@@ -107,37 +112,20 @@ impl Token {
     }
 }
 
-impl Unit {
-    fn ascii(self) -> Option<u8> {
-        u8::try_from(self.0).ok().filter(u8::is_ascii)
-    }
-
-    fn write(self, out: &mut Vec<u8>) {
-        match char::from_u32(self.0) {
-            Some(character) => out.extend(character.encode_utf8(&mut [0; 4]).as_bytes()),
-            None => out.extend(u8::try_from(self.0 - STRAY_BYTES_FROM)),
+/// The tokens of a glob, divided at its stars.
+fn segments(mut pattern: &[u8]) -> Result<Vec<Segment>, &'static str> {
+    let (mut segments, mut tokens) = (Vec::new(), Vec::new());
+    while let Some(unit) = take(&mut pattern) {
+        match unit.ascii() {
+            Some(b'*') => segments.push(std::mem::take(&mut tokens).into()),
+            Some(b'?') => tokens.push(Token::Any),
+            Some(b'[') => tokens.push(class(&mut pattern)?),
+            Some(b'\\') => tokens.push(Token::One(escaped(&mut pattern)?)),
+            _ => tokens.push(Token::One(unit)),
         }
     }
-}
-
-/// The first character and its bytes.
-fn first(text: &[u8]) -> Option<(Unit, usize)> {
-    let &byte = text.first()?;
-    if byte.is_ascii() {
-        return Some((Unit(byte.into()), 1));
-    }
-    let head = &text[..text.len().min(char::MAX.len_utf8())];
-    let character = head.utf8_chunks().next()?.valid().chars().next();
-    Some(match character {
-        Some(character) => (Unit(character.into()), character.len_utf8()),
-        None => (Unit(STRAY_BYTES_FROM + u32::from(byte)), 1),
-    })
-}
-
-fn take(pattern: &mut &[u8]) -> Option<Unit> {
-    let (unit, bytes) = first(pattern)?;
-    *pattern = &pattern[bytes..];
-    Some(unit)
+    segments.push(tokens.into());
+    Ok(segments)
 }
 
 fn escaped(pattern: &mut &[u8]) -> Result<Unit, &'static str> {
@@ -180,6 +168,8 @@ fn member(pattern: &mut &[u8]) -> Result<Unit, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -266,47 +256,76 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_do_not_take_long() {
-        let glob = "a*".repeat(500) + "b";
-        assert!(!matches(&glob, "a".repeat(100_000)));
+    fn no_glob_takes_long() {
+        let text = "a".repeat(1 << 18);
+        for glob in ["a*".repeat(500) + "b", format!("*{}?*b", "a".repeat(1000))] {
+            assert!(!matches(&glob, &text));
+        }
+        assert!(!matches(&format!("*{}[^ü]b*", "?a".repeat(500)), "aü".repeat(1 << 17)));
     }
 
-    /// What a glob means, as it would be explained.
-    fn naive(tokens: &[Token], units: &[Unit]) -> bool {
-        match (tokens, units) {
-            ([], units) => units.is_empty(),
-            ([Token::Many, rest @ ..], units) => {
-                (0..=units.len()).any(|taken| naive(rest, &units[taken..]))
-            }
-            ([_, ..], []) => false,
-            ([token, tokens @ ..], [unit, units @ ..]) => {
-                token.takes(*unit) && naive(tokens, units)
-            }
+    /// A glob as its segments, and what it means as it would be explained.
+    fn naive(segments: &[Segment], units: &[Unit]) -> bool {
+        let Some((first, others)) = segments.split_first() else { return false };
+        let fits = first.len() <= units.len()
+            && first.iter().zip(units).all(|(token, unit)| token.takes(*unit));
+        let rest = &units[first.len().min(units.len())..];
+        match others {
+            [] => fits && rest.is_empty(),
+            others => fits && (0..=rest.len()).any(|taken| naive(others, &rest[taken..])),
         }
     }
 
-    fn units(mut text: &[u8]) -> Vec<Unit> {
-        std::iter::from_fn(|| take(&mut text)).collect()
+    fn check(pattern: &[u8], text: &[u8]) {
+        let glob = Glob::parse(pattern).unwrap();
+        let (mut rest, fits) = (text, glob.matches(text));
+        let units: Vec<Unit> = std::iter::from_fn(|| take(&mut rest)).collect();
+        assert_eq!(fits, naive(&segments(pattern).unwrap(), &units));
+        assert!(!fits || text.starts_with(&glob.prefix()));
     }
 
-    fn text() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop::sample::select(vec![&b"a"[..], b"b", b"\xc3", b"\xbc", "ü".as_bytes()]);
-        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    fn pieces(of: &[&'static str], count: Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        let mut pieces: Vec<&[u8]> = of.iter().map(|piece| piece.as_bytes()).collect();
+        pieces.push(b"\xc3");
+        let pieces = prop::collection::vec(prop::sample::select(pieces), count);
+        pieces.prop_map(|pieces| pieces.concat())
     }
 
-    fn pattern() -> impl Strategy<Value = Vec<u8>> {
-        let pieces = ["a", "b", "ü", "?", "*", "*", "[ab]", "[^a]", "\\*"].map(str::as_bytes);
-        let piece = prop::sample::select([&pieces[..], &[b"\xc3"]].concat());
-        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    /// Part of a text with some characters replaced, so that it is found there.
+    fn part(text: &[u8], from: usize, length: usize, replaced: usize) -> Vec<u8> {
+        let mut rest = &text[from.min(text.len())..];
+        let units = std::iter::from_fn(|| take(&mut rest)).take(length);
+        let mut part = Vec::new();
+        for (at, unit) in units.enumerate() {
+            match (at + replaced) % 7 {
+                0 => part.push(b'?'),
+                3 => part.extend_from_slice(b"[^x]"),
+                _ => unit.write(&mut part),
+            }
+        }
+        part
     }
 
     proptest! {
         #[test]
-        fn globs_mean_what_the_naive_reading_says(pattern in pattern(), text in text()) {
-            let glob = Glob::parse(&pattern).unwrap();
-            let fits = glob.matches(&text);
-            prop_assert_eq!(fits, naive(&glob.tokens, &units(&text)));
-            prop_assert!(!fits || text.starts_with(&glob.prefix()));
+        fn globs_mean_what_the_naive_reading_says(
+            pattern in pieces(&["a", "b", "ü", "?", "*", "*", "[ab]", "[^a]", "[b-ü]"], 0..7),
+            text in pieces(&["a", "b", "ü", "a", "\u{bc}"], 0..10),
+        ) {
+            check(&pattern, &text);
+        }
+
+        #[test]
+        fn long_segments_are_found_where_the_naive_reading_finds_them(
+            text in pieces(&["a", "a", "a", "b", "ü"], 100..400),
+            froms in [0..400_usize, 0..400],
+            lengths in [0..300_usize, 0..100],
+            replaced in 0..7_usize,
+        ) {
+            let [one, other] = [0, 1].map(|at| part(&text, froms[at], lengths[at], replaced));
+            check(&[b"*", &one[..], b"*"].concat(), &text);
+            check(&[b"*", &one[..], b"*", &other, b"*"].concat(), &text);
+            check(&[b"*", &one[..], b"*", &other].concat(), &text);
         }
 
         #[test]

@@ -1,10 +1,11 @@
 //! What a scan asks of keys and values, beyond the interval: patterns and conditions, compiled.
 //!
 //! A [`Pattern`] is a glob, which the whole must fit, or a regular expression, which is found
-//! anywhere unless it is anchored. What comparing takes is bounded by the product of the lengths of
-//! pattern and text; no pattern makes it grow faster. Every key that a pattern fits begins with its
-//! literal [prefix](Pattern::prefix), if it has one; that narrows what a scan examines, and so what
-//! it locks.
+//! anywhere unless it is anchored. What comparing with a glob takes is linear in the text; with a
+//! regular expression it is bounded by the product of its size and the text's, so that may take
+//! several turns of a scan. Every key that a pattern fits begins with its literal
+//! [prefix](Pattern::prefix), if it has one; that narrows what a scan examines, and so what it
+//! locks.
 //!
 //! What a condition means depends on nothing but the bytes of the value and its kind. Ranges go by
 //! bytes, as the order of keys does; [numbers](Number) are compared exactly.
@@ -12,15 +13,17 @@
 mod glob;
 mod number;
 mod regular;
+mod turn;
 
 use std::sync::Arc;
 
-use regex::bytes::Regex;
-
 use self::glob::Glob;
 pub use self::number::Number;
+use self::regular::Regular;
+pub(crate) use self::turn::Turn;
 use crate::error::Error;
-use crate::limits::PATTERN_BYTES_MAX;
+use crate::limits::{BYTES_PER_EFFORT, PATTERN_BYTES_MAX};
+use crate::step::Step;
 use crate::types::{Interval, ValueKind, show_key};
 
 /// What a scan asks of its rows. All of it must hold.
@@ -64,7 +67,7 @@ struct Compiled {
 #[derive(Debug)]
 enum Matcher {
     Glob(Glob),
-    Regex(Regex),
+    Regex(Regular),
 }
 
 impl Conditions {
@@ -81,12 +84,27 @@ impl Conditions {
         }
     }
 
-    pub(crate) fn is_met_by_key(&self, key: &[u8]) -> bool {
-        self.key.as_ref().is_none_or(|pattern| pattern.matches(key))
+    /// Whether a key fits. If that takes more than this turn, it pauses, and is to be called again
+    /// with the same key before it is asked of others; so is the next.
+    pub(crate) fn is_met_by_key(&self, key: &[u8], turn: &mut Turn) -> Step<bool> {
+        self.key.as_ref().map_or(Ok(true), |pattern| pattern.compare(key, turn))
     }
 
-    pub(crate) fn is_met_by_value(&self, value: &[u8], kind: ValueKind) -> bool {
-        self.value.as_ref().is_none_or(|condition| condition.is_met_by(value, kind))
+    /// Whether a value fits.
+    pub(crate) fn is_met_by_value(
+        &self,
+        value: &[u8],
+        kind: ValueKind,
+        turn: &mut Turn,
+    ) -> Step<bool> {
+        match &self.value {
+            None => Ok(true),
+            Some(ValueCondition::Matches(pattern)) => pattern.compare(value, turn),
+            Some(condition) => {
+                turn.spend(value.len() / BYTES_PER_EFFORT);
+                Ok(condition.is_met_by(value, kind))
+            }
+        }
     }
 }
 
@@ -156,7 +174,18 @@ impl Pattern {
     pub fn matches(&self, bytes: &[u8]) -> bool {
         match &self.0.matcher {
             Matcher::Glob(glob) => glob.matches(bytes),
-            Matcher::Regex(regex) => regex.is_match(bytes),
+            Matcher::Regex(regular) => regular.is_in(bytes),
+        }
+    }
+
+    /// The same, in turns if need be.
+    fn compare(&self, bytes: &[u8], turn: &mut Turn) -> Step<bool> {
+        match &self.0.matcher {
+            Matcher::Glob(glob) => {
+                turn.spend(bytes.len() / BYTES_PER_EFFORT * glob.slowness());
+                Ok(glob.matches(bytes))
+            }
+            Matcher::Regex(regular) => regular.search(bytes, turn),
         }
     }
 

@@ -37,7 +37,7 @@ impl Shared {
         };
         let mut wake = Wake::default();
         let revision = match prepared {
-            Some(prepared) => {
+            Some(mut prepared) => {
                 let append = |stamp| prepared.append(stamp);
                 let install = |stamp| self.end(tree, touched, Some(stamp), &mut wake);
                 let stamp = self.order.commit(self.clock(), append, install);
@@ -58,7 +58,8 @@ impl Shared {
     fn prepare(&self, touched: &[(Key, Touched)], judged: &Judged) -> Step<Option<Prepared<'_>>> {
         let Some(log) = self.log() else {
             let prepared = self.changes_something(touched, judged).then(Prepared::default);
-            return prepared.map(Prepared::passed).transpose();
+            prepared.as_ref().map_or(Ok(()), Prepared::pass)?;
+            return Ok(prepared);
         };
         let planned = self.plan(touched, judged);
         if planned.is_empty() {
@@ -70,7 +71,9 @@ impl Shared {
         let mut payload = Payload::new();
         let mut changes = planned.iter().map(|&(record, version)| record.change(version));
         log.encode(&mut changes, &mut payload);
-        Prepared { payload, reservation: Some(reservation) }.passed().map(Some)
+        let prepared = Prepared { payload, reservation: Some(reservation) };
+        prepared.pass()?;
+        Ok(Some(prepared))
     }
 
     /// The records that a commit of these installs, with the versions that they get. All of them
@@ -277,7 +280,7 @@ impl Shared {
         if let Some(log) = self.log() {
             log.encode(&mut std::iter::once(record.change(version)), &mut prepared.payload);
         }
-        let prepared = prepared.passed()?;
+        prepared.pass()?;
         let mut installed = 0;
         let append = |stamp| prepared.append(stamp);
         let stamp = self.order.commit(self.clock(), append, |stamp| {
@@ -320,6 +323,7 @@ impl Shared {
 }
 
 /// A commit that has its changes encoded and its place in the log reserved; without a log, nothing.
+/// It is large, so it is lent rather than moved.
 #[derive(Debug, Default)]
 struct Prepared<'a> {
     payload: Payload,
@@ -328,14 +332,13 @@ struct Prepared<'a> {
 
 impl Prepared<'_> {
     /// Passes the last place at which a commit can still be refused.
-    fn passed(self) -> Step<Self> {
-        failpoint::hit("txn.top_commit").map_err(Error::injected)?;
-        Ok(self)
+    fn pass(&self) -> Step<()> {
+        Ok(failpoint::hit("txn.top_commit").map_err(Error::injected)?)
     }
 
     /// Gives the commit its place in the log, within the critical section.
-    fn append(mut self, stamp: Stamp) {
-        if let Some(reservation) = self.reservation {
+    fn append(&mut self, stamp: Stamp) {
+        if let Some(reservation) = self.reservation.take() {
             reservation.append(stamp, &mut self.payload);
         }
     }

@@ -11,9 +11,8 @@ use super::judged::Judged;
 use super::tree::Tree;
 use crate::db::Shared;
 use crate::key::Key;
-use crate::limits::{EFFORT_PER_TURN_MAX, VALUE_BYTES_PER_EFFORT};
-use crate::matching::Conditions;
-use crate::step::{Fetching, Pause, Step};
+use crate::matching::{Conditions, Turn};
+use crate::step::{Fetching, Step};
 use crate::store::record::Record;
 use crate::store::scan::{Hit, Merge};
 use crate::store::shard::Gone;
@@ -174,8 +173,10 @@ impl Layers {
 pub struct Scan {
     shared: Arc<Shared>,
     layers: Layers,
-    /// A row that was taken but waits for its value to be fetched.
+    /// A row that was taken but waits for its value to be fetched, or compared to the end.
     held_back: Option<Row>,
+    /// What was taken while its key is compared.
+    layer_held_back: Option<Layer>,
     /// A key that was come upon, whose version is to be fetched, or looked for by itself.
     gone: Option<(Key, Option<Gone>)>,
     fetching: Fetching,
@@ -183,8 +184,7 @@ pub struct Scan {
     remaining: Option<u64>,
     /// Rows of [`Scan::count_rows`] that were counted before it had to pause.
     counted: u64,
-    /// What was done in this turn.
-    effort: usize,
+    turn: Turn,
     takes_turns: bool,
     shows_deletes: bool,
     /// At what time what expires is judged: all that the scan shows is.
@@ -207,12 +207,13 @@ impl Scan {
             shared: Arc::clone(shared),
             layers: Layers::new(merge, overlay),
             held_back: None,
+            layer_held_back: None,
             gone: None,
             fetching: Fetching::default(),
             conditions: options.conditions.clone(),
             remaining: options.limit,
             counted: 0,
-            effort: 0,
+            turn: Turn::default(),
             takes_turns: !options.conditions.is_empty(),
             shows_deletes: false,
             judged,
@@ -264,6 +265,7 @@ impl Scan {
         let needs_value = is_shown || self.conditions.value.is_some();
         loop {
             let row = match self.held_back.clone() {
+                Some(row) if row.record.place().is_none() => row,
                 Some(row) => self.looked_up_again(row)?,
                 None => match self.next_key()? {
                     Some(row) => row,
@@ -272,9 +274,12 @@ impl Scan {
             };
             self.held_back = None;
             if needs_value && !row.record.is_tombstone() {
-                match Value::of(&row.record) {
-                    Ok(value) if !self.is_met_by(&value) => continue,
-                    Ok(_) => {}
+                let (conditions, turn) = (&self.conditions, &mut self.turn);
+                let is_met = Value::of(&row.record)
+                    .and_then(|value| conditions.is_met_by_value(&value, value.kind(), turn));
+                match is_met {
+                    Ok(true) => {}
+                    Ok(false) => continue,
                     Err(pause) => {
                         self.held_back = Some(row);
                         return Err(pause);
@@ -299,27 +304,36 @@ impl Scan {
         Ok(None)
     }
 
-    fn is_met_by(&mut self, value: &Value) -> bool {
-        if self.conditions.value.is_some() {
-            self.effort += value.len() / VALUE_BYTES_PER_EFFORT;
-        }
-        self.conditions.is_met_by_value(value, value.kind())
-    }
-
-    /// Counts one more key, or pauses because there have been enough for a turn.
-    fn take_turn(&mut self) -> Step<()> {
-        if self.takes_turns {
-            if self.effort >= EFFORT_PER_TURN_MAX {
-                self.effort = 0;
-                return Err(Pause::Yield);
+    /// The next layer whose key meets the conditions.
+    #[inline]
+    fn next_layer(&mut self) -> Step<Option<Layer>> {
+        loop {
+            let next = match self.layer_held_back.take() {
+                Some(layer) => Some(layer),
+                None => {
+                    if self.takes_turns {
+                        self.turn.take()?;
+                    }
+                    self.layers.next(&self.shared, &mut self.fetching)?
+                }
+            };
+            let Some(layer) = next else { return Ok(None) };
+            match self.conditions.is_met_by_key(layer.key(), &mut self.turn) {
+                Ok(true) => return Ok(Some(layer)),
+                Ok(false) => {}
+                Err(pause) => {
+                    self.layer_held_back = Some(layer);
+                    return Err(pause);
+                }
             }
-            self.effort += 1;
         }
-        Ok(())
     }
 
     /// A row that was held back, with the value that may have been supplied meanwhile.
     fn looked_up_again(&mut self, row: Row) -> Step<Row> {
+        if row.record.place().is_none() {
+            return Ok(row);
+        }
         let version = row.record.version();
         let found =
             self.shared.version(row.key(), version, Revision::NEWEST, &mut self.fetching)?;
@@ -340,10 +354,8 @@ impl Scan {
                     return Ok(Some(Row { record, txn: None }));
                 }
             }
-            self.take_turn()?;
-            match self.layers.next(&self.shared, &mut self.fetching)? {
+            match self.next_layer()? {
                 None => return Ok(None),
-                Some(layer) if !self.conditions.is_met_by_key(layer.key()) => {}
                 Some(Layer::Own(own)) if own.record.is_tombstone() && !self.shows_deletes => {}
                 Some(Layer::Own(own)) => {
                     return Ok(Some(Row { record: own.record, txn: Some(own.txn) }));

@@ -2,8 +2,8 @@
 //! others have their turn.
 
 use kv_core::{
-    BeginOptions, Conditions, Database, Error, Interval, Number, Pattern, Pause, ScanOptions,
-    Session, Step, TxnId, ValueCondition, ValueKind,
+    BeginOptions, Conditions, Database, Error, Interval, Isolation, Number, Pattern, Pause,
+    ScanOptions, Session, Step, TxnId, ValueCondition, ValueKind,
 };
 
 const KEYS: usize = 20_000;
@@ -98,6 +98,61 @@ fn a_search_that_finds_nothing_lets_others_have_their_turn() {
     let mut nearest = nearest.unwrap();
     let (row, turns) = run(|| nearest.next_row());
     assert!(row.unwrap().is_some() && turns >= 4, "{turns} turns");
+}
+
+/// Takes many turns if it is compared with two thousand bytes.
+fn slow(last: &str) -> Pattern {
+    Pattern::regex(format!("(?s-u)^a(?:.{{2,3}}){{800}}{last}$").as_bytes()).unwrap()
+}
+
+#[test]
+fn a_comparison_that_takes_long_lets_others_have_their_turn() {
+    let db = Database::builder().shards(4).open();
+    let long = "ab".repeat(1000);
+    db.put("a", "1").unwrap();
+    db.put(&long, "1").unwrap();
+    db.put("l", &long).unwrap();
+    let mut session = db.session();
+    let of_key = |last| Conditions { key: Some(slow(last)), value: None };
+    let value = |last| Some(ValueCondition::Matches(slow(last)));
+    let of_value = |last| Conditions { key: None, value: value(last) };
+    for (conditions, found) in [
+        (of_key("b"), Some(long.as_bytes())),
+        (of_value("b"), Some(&b"l"[..])),
+        (of_key("c"), None),
+        (of_value("c"), None),
+        (Conditions { value: value("b"), ..of_key("b") }, None),
+    ] {
+        for txn in [None, Some(begin(&mut session))] {
+            let options = of(conditions.clone(), Some(1));
+            let (scan, before) = run(|| session.scan(txn, &options));
+            let mut scan = scan.unwrap();
+            let (row, turns) = run(|| scan.next_row());
+            assert!(before + turns > 10, "{before} and {turns} turns");
+            let row = row.unwrap();
+            assert_eq!(row.as_ref().map(kv_core::Row::key), found);
+        }
+        session.rollback_all();
+    }
+}
+
+#[test]
+fn an_own_write_that_is_compared_for_long_is_not_taken_for_what_others_commit() {
+    let db = Database::builder().shards(4).open();
+    let long = "ab".repeat(1000);
+    db.update(|txn| txn.put_until("k", &long, ValueKind::Text, 4_000_000_000_000)).unwrap();
+    let (mut session, mut other) = (db.session(), db.session());
+    let options = BeginOptions { isolation: Some(Isolation::Snapshot), ..BeginOptions::default() };
+    let txn = session.begin(options).unwrap();
+    session.expire_after(Some(txn), b"k", None).unwrap();
+    let value = Some(ValueCondition::Matches(slow("b")));
+    let options = of(Conditions { key: None, value }, None);
+    let mut scan = session.scan(Some(txn), &options).unwrap();
+    assert!(matches!(scan.next_row(), Err(Pause::Yield)));
+    session.rollback(Some(txn)).unwrap();
+    other.put(None, b"k", b"other", ValueKind::Text, None).unwrap();
+    let (row, _) = run(|| scan.next_row());
+    assert_eq!(row.unwrap().unwrap().value().as_deref(), Some(long.as_bytes()));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::{CommandSpec, Example, Flags, Group, writing};
 use crate::reply::ErrorReply;
-use crate::request::Request;
 use crate::request::arguments::{Arguments, is};
+use crate::request::{Nearest, Request};
 
 pub(super) const NEAREST: CommandSpec = CommandSpec {
     name: "NEAREST",
@@ -36,23 +36,17 @@ fn parse<'a>(arguments: &mut Arguments<'a>) -> Result<Request<'a>, ErrorReply> {
         arguments.set(&mut prefix, keys, "PREFIX")?;
         txn = arguments.id()?;
     }
-    Ok(Request::Nearest { number, rows, prefix, txn })
+    Ok(Request::Nearest(Box::new(Nearest { number, rows, prefix, txn })))
 }
 
-pub(super) fn write(
-    out: &mut Vec<u8>,
-    number: &[u8],
-    rows: u64,
-    prefix: Option<&[u8]>,
-    txn: Option<u64>,
-) {
-    writing::word(out, number);
-    writing::number(out, rows);
-    if let Some(prefix) = prefix {
+pub(super) fn write(out: &mut Vec<u8>, nearest: &Nearest<'_>) {
+    writing::word(out, &nearest.number);
+    writing::number(out, nearest.rows);
+    if let Some(prefix) = &nearest.prefix {
         writing::keyword(out, "PREFIX");
         writing::word(out, prefix);
     }
-    writing::id(out, txn);
+    writing::id(out, nearest.txn);
 }
 
 #[cfg(test)]
@@ -64,7 +58,7 @@ mod tests {
     fn number_and_rows_come_first_then_options() {
         let nearest = |number: &'static str, rows, prefix: Option<&'static [u8]>, txn| {
             let (number, prefix) = (number.as_bytes().into(), prefix.map(Into::into));
-            Request::Nearest { number, rows, prefix, txn }
+            Request::Nearest(Box::new(Nearest { number, rows, prefix, txn }))
         };
         assert_eq!(parsed("NEAREST 5 3"), nearest("5", 3, None, None));
         assert_eq!(parsed("nearest -1.5e3 0 2"), nearest("-1.5e3", 0, None, Some(2)));

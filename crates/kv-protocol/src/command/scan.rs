@@ -37,7 +37,7 @@ pub(super) const SCAN: CommandSpec = CommandSpec {
         Example::new("SCAN MATCH user:?* VALUE REGEX ^B", "\"user:2\" \"Bob\"\nEND 1"),
     ],
     flags: Flags::NONE,
-    parse: |arguments| selection(arguments).map(Request::Scan),
+    parse: |arguments| selection(arguments).map(|it| Request::Scan(Box::new(it))),
 };
 
 pub(super) const COUNT: CommandSpec = CommandSpec {
@@ -54,7 +54,7 @@ pub(super) const COUNT: CommandSpec = CommandSpec {
         Example::new("COUNT VALUE NUMBER 0 9.5", "1"),
     ],
     flags: Flags::NONE,
-    parse: |arguments| selection(arguments).map(Request::Count),
+    parse: |arguments| selection(arguments).map(|it| Request::Count(Box::new(it))),
 };
 
 fn selection<'a>(arguments: &mut Arguments<'a>) -> Result<Selection<'a>, ErrorReply> {
@@ -188,7 +188,7 @@ mod tests {
 
     fn scan(line: &str) -> Selection<'_> {
         match parsed(line) {
-            Request::Scan(selection) => selection,
+            Request::Scan(selection) => *selection,
             other => panic!("{other:?}"),
         }
     }
@@ -197,7 +197,7 @@ mod tests {
     fn everything_is_selected_unless_something_is_named() {
         assert_eq!(scan("SCAN"), Selection::default());
         assert_eq!(scan("scan 5"), Selection { txn: Some(5), ..Selection::default() });
-        assert_eq!(parsed("COUNT 5"), Request::Count(scan("SCAN 5")));
+        assert_eq!(parsed("COUNT 5"), Request::Count(Box::new(scan("SCAN 5"))));
     }
 
     #[test]

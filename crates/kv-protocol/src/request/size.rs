@@ -33,8 +33,8 @@ impl Request<'_> {
             Request::Scan(selection) | Request::Count(selection) => {
                 check_selection(selection, limits)
             }
-            Request::Nearest { prefix, .. } => {
-                prefix.as_ref().map_or(Ok(()), |prefix| check_key(prefix, limits))
+            Request::Nearest(nearest) => {
+                nearest.prefix.as_ref().map_or(Ok(()), |prefix| check_key(prefix, limits))
             }
             _ => Ok(()),
         }

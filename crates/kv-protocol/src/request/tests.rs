@@ -172,6 +172,11 @@ fn value_condition() -> impl Strategy<Value = ValueCondition<'static>> {
     ]
 }
 
+fn nearest() -> impl Strategy<Value = Nearest<'static>> {
+    (bytes(), any::<u64>(), prop::option::of(bytes()), txn())
+        .prop_map(|(number, rows, prefix, txn)| Nearest { number, rows, prefix, txn })
+}
+
 fn read() -> impl Strategy<Value = Read> {
     prop_oneof![
         (txn(), any::<bool>()).prop_map(|(txn, for_update)| Read::Newest { txn, for_update }),
@@ -219,10 +224,9 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         (key(), txn()).prop_map(|(key, txn)| Request::Persist { key, txn }),
         (key(), txn()).prop_map(|(key, txn)| Request::Ttl { key, txn }),
         (key(), txn()).prop_map(|(key, limit)| Request::History { key, limit }),
-        selection().prop_map(Request::Scan),
-        selection().prop_map(Request::Count),
-        (bytes(), any::<u64>(), prop::option::of(bytes()), txn())
-            .prop_map(|(number, rows, prefix, txn)| Request::Nearest { number, rows, prefix, txn }),
+        selection().prop_map(|selection| Request::Scan(Box::new(selection))),
+        selection().prop_map(|selection| Request::Count(Box::new(selection))),
+        nearest().prop_map(|nearest| Request::Nearest(Box::new(nearest))),
         txn().prop_map(|txn| Request::ShowAll { txn }),
         key().prop_map(|file| Request::Backup { file }),
         simple,

@@ -280,17 +280,11 @@ impl Client {
         Ok(self.listing(Source::Count(scan), self.txn_read_in(selection.txn)))
     }
 
-    pub(super) fn nearest(
-        &mut self,
-        number: &[u8],
-        rows: u64,
-        prefix: Option<&[u8]>,
-        txn: Option<u64>,
-    ) -> Step<Next> {
-        let interval = prefix.map_or_else(Interval::all, Interval::prefix);
-        let x = Number::needed(number)?;
-        let nearest = self.session.nearest(txn.map(TxnId), &x, rows, &interval)?;
-        Ok(self.listing(Source::Nearest(Box::new(nearest)), self.txn_read_in(txn)))
+    pub(super) fn nearest(&mut self, nearest: &kv_protocol::Nearest<'_>) -> Step<Next> {
+        let interval = nearest.prefix.as_deref().map_or_else(Interval::all, Interval::prefix);
+        let (x, txn) = (Number::needed(&nearest.number)?, nearest.txn);
+        let found = self.session.nearest(txn.map(TxnId), &x, nearest.rows, &interval)?;
+        Ok(self.listing(Source::Nearest(Box::new(found)), self.txn_read_in(txn)))
     }
 
     pub(super) fn show_all(&mut self, txn: Option<u64>) -> Step<Next> {
