@@ -14,11 +14,17 @@
 //! much has been folded ([`Log::free`]), and lets writers go on by as much: when more is written
 //! than can be folded, writers go at the pace of the fold, without stops.
 //!
+//! With a retention, what was deleted or expired longer ago is forgotten by the snapshot, a little
+//! after each fold, and now and then when nothing is folded. The time that this goes by is that of
+//! commits: it never runs backwards.
+//!
 //! [`Checkpointer`] does one piece at a time in the caller's thread; [`thread`] drives it.
 
+mod forget;
 pub mod thread;
 
 use std::cell::Cell;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +40,9 @@ use crate::log::{Log, LogReader};
 use crate::snapshot::{Backup, Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
 
+use forget::Forgetting;
+
 /// Folds a log into a snapshot.
-#[derive(Debug)]
 pub struct Checkpointer {
     log: Arc<Log>,
     reader: LogReader,
@@ -47,10 +54,15 @@ pub struct Checkpointer {
     freed_ahead: u64,
     /// Processor time of turns in threads of their own.
     idle_time: Cell<Duration>,
+    forgetting: Forgetting,
+    on_folded: Option<Box<OnFolded>>,
     /// Cuts the log before the snapshot has what is cut: a planted bug.
     #[cfg(feature = "testing")]
     pub cuts_too_early: bool,
 }
+
+/// Told what the snapshot has been folded through, when that is durable.
+type OnFolded = dyn Fn(Revision) + Send;
 
 /// A piece of the log in memory.
 #[derive(Debug, Default)]
@@ -83,6 +95,8 @@ impl Checkpointer {
             piece_bytes: None,
             freed_ahead: 0,
             idle_time: Cell::default(),
+            forgetting: Forgetting::default(),
+            on_folded: None,
             #[cfg(feature = "testing")]
             cuts_too_early: false,
         }
@@ -92,6 +106,13 @@ impl Checkpointer {
     #[doc(hidden)]
     pub fn piece_bytes(&mut self, bytes: u64) -> &mut Checkpointer {
         self.piece_bytes = Some(bytes);
+        self
+    }
+
+    /// Has somebody told what the snapshot has been folded through, after each fold. By default
+    /// nobody is.
+    pub fn on_folded(&mut self, told: impl Fn(Revision) + Send + 'static) -> &mut Checkpointer {
+        self.on_folded = Some(Box::new(told));
         self
     }
 
@@ -137,12 +158,16 @@ impl Checkpointer {
             self.reader = self.log.reader(before.revision);
         }
         let keys = folded?;
+        if let Some(told) = &self.on_folded {
+            told(through.revision);
+        }
         failpoint::hit("snap.before_log_truncate").map_err(injected)?;
         self.log.cut(through.revision)?;
         failpoint::hit("snap.after_log_truncate").map_err(injected)?;
         if let Err(error) = self.snapshot.tidy() {
             tracing::debug!(%error, "the snapshot is put in order later");
         }
+        self.forget_unasked();
         Ok(Folded { keys, through, is_more: through.revision < durable })
     }
 
@@ -177,13 +202,7 @@ impl Checkpointer {
             let share = done as f64 / count.max(1) as f64;
             free_to(((piece.log_bytes as f64 * share) as u64).min(piece.log_bytes));
         };
-        let turn = |act: &mut (dyn FnMut() + Send)| {
-            if self.log.is_pressed() {
-                return act();
-            }
-            let spent = idle::turn("kv-checkpoint", act);
-            self.idle_time.set(self.idle_time.get() + spent);
-        };
+        let turn = turn(&self.log, &self.idle_time);
         let fold = Fold { keys, through, progress: &progress, turn: &turn };
         let folded = self.snapshot.fold(&fold);
         if folded.is_ok() {
@@ -250,6 +269,28 @@ impl Piece {
         Ok(of_key
             .map(|versions| KeyChanges { versions: versions[kept(versions)..].to_vec() })
             .collect())
+    }
+}
+
+/// Where work is done that is in nobody's way.
+fn turn<'a>(
+    log: &'a Log,
+    idle_time: &'a Cell<Duration>,
+) -> impl Fn(&mut (dyn FnMut() + Send)) + 'a {
+    |act| {
+        if log.is_pressed() {
+            return act();
+        }
+        let spent = idle::turn("kv-checkpoint", act);
+        idle_time.set(idle_time.get() + spent);
+    }
+}
+
+impl fmt::Debug for Checkpointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Checkpointer");
+        fields.field("snapshot", &self.snapshot).field("keep", &self.keep);
+        fields.field("forgetting", &self.forgetting).finish_non_exhaustive()
     }
 }
 

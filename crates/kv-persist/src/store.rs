@@ -56,6 +56,9 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// Versions kept of each key; the engine's builder must be told the same.
     pub keep: Keep,
+    /// How long the version counter of a deleted or expired key is kept; none is for ever. A JSON
+    /// snapshot keeps them all.
+    pub tombstone_retention: Option<Duration>,
     /// When the log is folded.
     pub schedule: Schedule,
     /// Bytes that the log may grow to.
@@ -241,7 +244,10 @@ impl Store {
         let fs = Arc::clone(&files.fs);
         let parts = Parts::assemble(opened, fs, options.keep, builder, options.threads)?;
         rekey::remove_leftovers(&files)?;
-        let Parts { database, log, checkpointer, recovery } = parts;
+        let Parts { database, log, mut checkpointer, recovery } = parts;
+        if let Some(retention) = options.tombstone_retention {
+            checkpointer.tombstone_retention(retention);
+        }
         let no_thread = |error| Error::io("start a thread for", &options.dir, error);
         let writer = log.spawn_writer().map_err(no_thread)?;
         let checkpoint = CheckpointThread::spawn(checkpointer, options.schedule);

@@ -95,6 +95,7 @@ pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<Stor
             History::All => Keep::All,
             History::Newest(versions) => Keep::Newest(u64::from(versions.get())),
         },
+        tombstone_retention: None,
         schedule: Schedule {
             interval: directory.checkpoint_interval,
             log_bytes: directory.checkpoint_log_bytes,
