@@ -82,6 +82,7 @@ pub fn with_log(path: &Path, commits: u64, keys: u64) {
         snapshot: SnapshotKind::Sqlite,
         durability: Durability::None,
         keep: KEEP,
+        tombstone_retention: None,
         schedule: Schedule { interval: NEVER, log_bytes: u64::MAX },
         log_bytes_max: u64::MAX,
         piece_bytes_max: u64::MAX,

@@ -229,6 +229,13 @@ impl Database {
         self.shared.memory.note_fold_failed();
     }
 
+    /// Says that the fetcher has forgotten a key, counter and all, whose newest version was this: a
+    /// delete, or one that expired long ago. From now on it is as if it had never been, unless
+    /// somebody has written it since.
+    pub fn forget(&self, key: &[u8], version: Version, revision: Revision, was_deleted: bool) {
+        self.shared.forget(key, version, revision, was_deleted);
+    }
+
     /// Whether somebody has begun to wait, since this was asked last, for more to be folded: memory
     /// is full of what is in the log alone.
     pub fn take_fold_wanted(&self) -> bool {
@@ -383,6 +390,13 @@ impl Shared {
         let record = found.unwrap_or_else(|| Record::nothing(key));
         state.admit(hash, record, &self.shards.placement);
         state.sweep(&self.sweeping(), SWEEP_PER_WRITE);
+    }
+
+    fn forget(&self, key: &[u8], version: Version, revision: Revision, was_deleted: bool) {
+        self.memory.note_forgotten(revision);
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
+        state.forget(hash, key, version, was_deleted, self.retention());
     }
 
     pub(crate) fn sweeping(&self) -> Sweep<'_> {

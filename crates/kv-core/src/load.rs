@@ -42,6 +42,12 @@ impl Loader {
         self.memory.note_folded(through);
     }
 
+    /// Says that counters were forgotten up to this revision. To be called before the store is
+    /// opened.
+    pub fn note_forgotten(&self, revision: Revision) {
+        self.memory.note_forgotten(revision);
+    }
+
     /// Adds a key's newest version of those that the fetcher has, and that are loaded first.
     ///
     /// # Errors

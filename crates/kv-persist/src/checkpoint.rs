@@ -14,8 +14,13 @@
 //! much has been folded ([`Log::free`]), and lets writers go on by as much: when more is written
 //! than can be folded, writers go at the pace of the fold, without stops.
 //!
+//! With a retention, what was deleted or expired longer ago is forgotten by the snapshot, a little
+//! after each fold, and now and then when nothing is folded. The time that this goes by is that of
+//! commits: it never runs backwards.
+//!
 //! [`Checkpointer`] does one piece at a time in the caller's thread; [`thread`] drives it.
 
+mod forget;
 pub mod thread;
 
 use std::cell::Cell;
@@ -35,8 +40,9 @@ use crate::log::{Log, LogReader};
 use crate::snapshot::{Backup, Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
 
+use forget::Forgetting;
+
 /// Folds a log into a snapshot.
-#[derive(Debug)]
 pub struct Checkpointer {
     log: Arc<Log>,
     reader: LogReader,
@@ -44,34 +50,24 @@ pub struct Checkpointer {
     keep: Keep,
     /// Bytes of the log in a piece, about, at most; else it is as the snapshot likes it.
     piece_bytes_max: u64,
-    on_folded: OnFolded,
-    is_wanted: IsWanted,
+    on_folded: Option<Box<OnFolded>>,
+    is_wanted: Option<Box<IsWanted>>,
     /// Bytes of the next piece for which writers were let in by a fold that failed.
     freed_ahead: u64,
     /// Processor time of turns in threads of their own.
     idle_time: Cell<Duration>,
+    forgetting: Forgetting,
     /// Cuts the log before the snapshot has what is cut: a planted bug.
     #[cfg(feature = "testing")]
     pub cuts_too_early: bool,
 }
 
-/// Whom to tell of folds.
-struct OnFolded(Box<dyn Fn(Option<Revision>) + Send>);
+/// Told what the snapshot has been folded through, when that is durable; or none, when it could not
+/// be folded.
+type OnFolded = dyn Fn(Option<Revision>) + Send;
 
-impl fmt::Debug for OnFolded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnFolded")
-    }
-}
-
-/// Whom to ask for wishes.
-struct IsWanted(Box<dyn Fn() -> bool + Send>);
-
-impl fmt::Debug for IsWanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IsWanted")
-    }
-}
+/// Asked whether more is wanted to be folded at once, since it was asked last.
+type IsWanted = dyn Fn() -> bool + Send;
 
 /// A piece of the log in memory.
 #[derive(Debug, Default)]
@@ -102,10 +98,11 @@ impl Checkpointer {
             snapshot,
             keep,
             piece_bytes_max: u64::MAX,
-            on_folded: OnFolded(Box::new(|_| {})),
-            is_wanted: IsWanted(Box::new(|| false)),
+            on_folded: None,
+            is_wanted: None,
             freed_ahead: 0,
             idle_time: Cell::default(),
+            forgetting: Forgetting::default(),
             #[cfg(feature = "testing")]
             cuts_too_early: false,
         }
@@ -119,20 +116,23 @@ impl Checkpointer {
 
     /// Has somebody told what the snapshot has been folded through, each time that it has; or none,
     /// when it could not be.
-    pub fn on_folded(&mut self, tell: Box<dyn Fn(Option<Revision>) + Send>) -> &mut Checkpointer {
-        self.on_folded = OnFolded(tell);
+    pub fn on_folded(
+        &mut self,
+        told: impl Fn(Option<Revision>) + Send + 'static,
+    ) -> &mut Checkpointer {
+        self.on_folded = Some(Box::new(told));
         self
     }
 
     /// Has somebody asked whether more is wanted to be folded at once, whatever the schedule says.
-    pub fn is_wanted(&mut self, ask: Box<dyn Fn() -> bool + Send>) -> &mut Checkpointer {
-        self.is_wanted = IsWanted(ask);
+    pub fn is_wanted(&mut self, asked: impl Fn() -> bool + Send + 'static) -> &mut Checkpointer {
+        self.is_wanted = Some(Box::new(asked));
         self
     }
 
     /// Whether more is wanted to be folded at once, since this was asked last.
     pub(crate) fn take_wanted(&self) -> bool {
-        (self.is_wanted.0)()
+        self.is_wanted.as_ref().is_some_and(|asked| asked())
     }
 
     /// What the snapshot has been folded through.
@@ -175,16 +175,17 @@ impl Checkpointer {
         let folded = self.fold(&piece, through);
         if folded.is_err() {
             self.reader = self.log.reader(before.revision);
-            (self.on_folded.0)(None);
+            self.on_folded.iter().for_each(|told| told(None));
         }
         let keys = folded?;
-        (self.on_folded.0)(Some(through.revision));
+        self.on_folded.iter().for_each(|told| told(Some(through.revision)));
         failpoint::hit("snap.before_log_truncate").map_err(injected)?;
         self.log.cut(through.revision)?;
         failpoint::hit("snap.after_log_truncate").map_err(injected)?;
         if let Err(error) = self.snapshot.tidy() {
             tracing::debug!(%error, "the snapshot is put in order later");
         }
+        self.forget_unasked();
         Ok(Folded { keys, through, is_more: through.revision < durable })
     }
 
@@ -219,13 +220,7 @@ impl Checkpointer {
             let share = done as f64 / count.max(1) as f64;
             free_to(((piece.log_bytes as f64 * share) as u64).min(piece.log_bytes));
         };
-        let turn = |act: &mut (dyn FnMut() + Send)| {
-            if self.log.is_pressed() {
-                return act();
-            }
-            let spent = idle::turn("kv-checkpoint", act);
-            self.idle_time.set(self.idle_time.get() + spent);
-        };
+        let turn = turn(&self.log, &self.idle_time);
         let fold = Fold { keys, through, progress: &progress, turn: &turn };
         let folded = self.snapshot.fold(&fold);
         if folded.is_ok() {
@@ -292,6 +287,28 @@ impl Piece {
         Ok(of_key
             .map(|versions| KeyChanges { versions: versions[kept(versions)..].to_vec() })
             .collect())
+    }
+}
+
+/// Where work is done that is in nobody's way.
+fn turn<'a>(
+    log: &'a Log,
+    idle_time: &'a Cell<Duration>,
+) -> impl Fn(&mut (dyn FnMut() + Send)) + 'a {
+    |act| {
+        if log.is_pressed() {
+            return act();
+        }
+        let spent = idle::turn("kv-checkpoint", act);
+        idle_time.set(idle_time.get() + spent);
+    }
+}
+
+impl fmt::Debug for Checkpointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Checkpointer");
+        fields.field("snapshot", &self.snapshot).field("keep", &self.keep);
+        fields.field("forgetting", &self.forgetting).finish_non_exhaustive()
     }
 }
 

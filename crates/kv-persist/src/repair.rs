@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The newest wins. Of the older ones those are kept that lead to it without a gap, because a
-//! version that is missing in between could not be told from one that never was. What has been lost
-//! is said, as far as it is known; the new directory has a new identity, so that its files are
-//! never mixed up with the damaged ones.
+//! version that is missing in between could not be told from one that never was. They end with
+//! version 1: what is from before that is of a key that was forgotten, and began anew. What has
+//! been lost is said, as far as it is known; the new directory has a new identity, so that its
+//! files are never mixed up with the damaged ones.
 //!
 //! All of it is held in memory in between.
 
@@ -166,6 +167,8 @@ struct Salvage {
     through: Through,
     /// What the snapshot was folded through, if it says so.
     snapshot_through: Option<Revision>,
+    /// The newest revision of all that the snapshot has forgotten.
+    forgotten: Revision,
     segments: u64,
     repaired: Repaired,
 }
@@ -177,6 +180,7 @@ impl Salvage {
             found: BTreeMap::new(),
             through: EMPTY,
             snapshot_through: None,
+            forgotten: Revision(0),
             segments: 0,
             repaired: Repaired::default(),
         }
@@ -197,6 +201,7 @@ impl Salvage {
                 Ok((snapshot, found)) => {
                     self.saw(snapshot.through());
                     self.snapshot_through = Some(snapshot.through().revision);
+                    self.forgotten = snapshot.forgotten();
                     if kind == Some(SnapshotKind::Json) {
                         self.note_unchecked(&*snapshot)?;
                     }
@@ -387,9 +392,16 @@ impl Salvage {
                     broken.push((key.clone(), saved.version));
                     break;
                 }
+                let begins = saved.version <= Version(1);
                 chain.push(saved);
+                if begins {
+                    break;
+                }
             }
             chain.reverse();
+            if chain.last().is_some_and(|newest| self.has_forgotten(newest)) {
+                continue;
+            }
             if let Some(newest) = chain.last().filter(|newest| !newest.is_newest) {
                 outdated.push((key.clone(), newest.version, newest.stamp.revision));
             }
@@ -409,6 +421,13 @@ impl Salvage {
             )
         });
         keys
+    }
+
+    /// Whether a version is one that the snapshot has forgotten, and the log still has.
+    fn has_forgotten(&self, newest: &Saved) -> bool {
+        let expires_ms = newest.value.as_ref().map_or(Some(0), |value| value.expires_ms);
+        let is_over = expires_ms.is_some_and(|expires_ms| expires_ms < self.through.time_ms);
+        !newest.is_newest && is_over && newest.stamp.revision <= self.forgotten
     }
 
     fn name_keys<T>(&mut self, keys: &[T], line: impl Fn(&T) -> String) {
@@ -452,6 +471,39 @@ fn gaps(ranges: &[RangeInclusive<u64>], first: u64, last: u64) -> Vec<RangeInclu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is saved of a key, and what is said to be lost, if these versions are found of it, each
+    /// at its revision.
+    fn saved(found: &[(u64, u64, Option<&str>)], forgotten: u64) -> (Vec<u64>, Vec<String>) {
+        let mut salvage = Salvage::new(Keep::All);
+        salvage.forgotten = Revision(forgotten);
+        for &(version, revision, text) in found {
+            let datum = text.map(|text| Datum {
+                bytes: text.as_bytes(),
+                kind: kv_core::ValueKind::Text,
+                expires_ms: None,
+            });
+            let stamp = Stamp { revision: Revision(revision), time_ms: revision };
+            salvage.add(Stored { key: b"k", version: Version(version), stamp, datum }, false);
+        }
+        let keys = salvage.resolve();
+        let versions = keys.into_values().flatten().map(|saved| saved.version.0);
+        (versions.collect(), salvage.repaired.lost)
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_saved() {
+        let old = [(4, 10, Some("v")), (5, 11, None)];
+        let (versions, lost) = saved(&old, 10);
+        assert_eq!((versions, lost.len()), (vec![4, 5], 1));
+        assert_eq!(saved(&old, 11), (vec![], vec![]));
+        let (versions, lost) = saved(&old[..1], 11);
+        assert_eq!((versions, lost.len()), (vec![4], 1), "it may be another that is lost");
+        // The key has begun anew.
+        let (versions, lost) = saved(&[old[0], old[1], (1, 20, Some("v")), (2, 21, None)], 11);
+        assert_eq!((versions, lost.len()), (vec![1, 2], 1), "{lost:?}");
+        assert!(lost[0].contains("after version 2"), "{lost:?}");
+    }
 
     #[test]
     fn what_is_missing_between_ranges_is_told() {

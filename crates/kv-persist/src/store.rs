@@ -56,6 +56,9 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// Versions kept of each key; the engine's builder must be told the same.
     pub keep: Keep,
+    /// How long the version counter of a deleted or expired key is kept; none is for ever. A JSON
+    /// snapshot keeps them all.
+    pub tombstone_retention: Option<Duration>,
     /// When the log is folded.
     pub schedule: Schedule,
     /// Bytes that the log may grow to.
@@ -166,11 +169,17 @@ impl Parts {
         let database = loader.open(through, Some(engine_log));
         let mut checkpointer = Checkpointer::new(Arc::clone(&log), snapshot, keep);
         let (told, asked) = (database.clone(), database.clone());
-        checkpointer.on_folded(Box::new(move |through| match through {
+        checkpointer.on_folded(move |through| match through {
             Some(through) => told.note_folded(through),
             None => told.note_fold_failed(),
-        }));
-        checkpointer.is_wanted(Box::new(move || asked.take_fold_wanted()));
+        });
+        checkpointer.is_wanted(move || asked.take_fold_wanted());
+        let told = database.clone();
+        checkpointer.on_forgotten(move |forgotten| {
+            forgotten.iter().for_each(|gone| {
+                told.forget(&gone.key, gone.version, gone.revision, gone.was_deleted);
+            });
+        });
         failpoint::hit("recover.after").map_err(recover_failed)?;
         let keys = database.stats().keys;
         let recovery = Recovery { keys, replayed, torn_bytes, took: began.elapsed() };
@@ -251,6 +260,9 @@ impl Store {
         rekey::remove_leftovers(&files)?;
         let Parts { database, log, mut checkpointer, recovery } = parts;
         checkpointer.piece_bytes_max(options.piece_bytes_max);
+        if let Some(retention) = options.tombstone_retention {
+            checkpointer.tombstone_retention(retention);
+        }
         let no_thread = |error| Error::io("start a thread for", &options.dir, error);
         let writer = log.spawn_writer().map_err(no_thread)?;
         let checkpoint = CheckpointThread::spawn(checkpointer, options.schedule);
@@ -331,6 +343,7 @@ impl Opened {
         }
         let loader = builder.loader();
         loader.note_folded(self.snapshot.through().revision);
+        loader.note_forgotten(self.snapshot.forgotten());
         self.snapshot.load(threads, &|stored| {
             let Stored { key, version, stamp, datum } = stored;
             loader.load_folded(key, version, stamp, datum).map_err(Error::Engine)

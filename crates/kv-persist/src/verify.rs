@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kv_core::{Change, Stamp, Version};
+use kv_core::{Change, Revision, Stamp, Version};
 
 use crate::directory::{Contents, DataDir};
 use crate::error::Error;
@@ -224,9 +224,11 @@ impl Links {
             }
             Ok(())
         })?;
+        let forgets = snapshot.forgotten() > Revision(0);
         for (key, link) in &self.keys {
             let before = link.before.load(Ordering::Relaxed);
-            if link.first.0 != before + 1 {
+            // One that was written again while it was forgotten goes on all the same.
+            if link.first.0 != before + 1 && !(before == 0 && forgets) {
                 self.broken.push(format!(
                     "the log goes on with version {} of key {}, and the snapshot has it up to \
                      version {before}.",
@@ -254,8 +256,6 @@ pub(crate) fn shown(key: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::Revision;
-
     use super::*;
     use crate::compress::Compression;
     use crate::snapshot::json::{JsonOptions, JsonSnapshot};

@@ -38,6 +38,7 @@ fn options(dir: &Path) -> StoreOptions {
         snapshot: SnapshotKind::Sqlite,
         durability: Durability::Fsync,
         keep: Keep::Newest(1),
+        tombstone_retention: None,
         schedule: Schedule { interval: Duration::from_secs(3600), log_bytes: u64::MAX },
         log_bytes_max: 1 << 30,
         piece_bytes_max: u64::MAX,

@@ -109,6 +109,7 @@ pub(crate) fn options(directory: &DataDirectory, config: &Config) -> Result<Stor
             History::All => Keep::All,
             History::Newest(versions) => Keep::Newest(u64::from(versions.get())),
         },
+        tombstone_retention: Some(config.tombstone_retention),
         schedule: Schedule {
             interval: directory.checkpoint_interval,
             log_bytes: share(config, directory.checkpoint_log_bytes, MEMORY_SHARE_CHECKPOINT),

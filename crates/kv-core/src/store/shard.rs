@@ -368,6 +368,32 @@ impl ShardState {
         self.remove(hash, number);
     }
 
+    /// Forgets a key whose newest version was this, as those have that store it. What a view or a
+    /// transaction still needs of it stays in memory for now, and does no harm.
+    pub(crate) fn forget(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        version: Version,
+        was_deleted: bool,
+        retention: Retention<'_>,
+    ) {
+        let found = self.find(hash, key);
+        let known = found.map(|number| self.slots[number].newest.version());
+        match found {
+            Some(number) if known == Some(version) => {
+                self.drop_older(number, |old| !old.is_needed(retention));
+                let slot = &self.slots[number];
+                if slot.older == 0 && !slot.is_queued && self.locks.is_free(hash, key) {
+                    self.remove_for_good(hash, number);
+                }
+            }
+            // It goes on from there: then it was in memory, and is counted right.
+            Some(_) if known > Some(version) => {}
+            Some(_) | None => self.live_keys -= usize::from(!was_deleted),
+        }
+    }
+
     /// A key that is stored, and is not to be in memory.
     pub(crate) fn leave_out(
         &mut self,

@@ -98,6 +98,7 @@ impl CheckpointThread {
             told,
             stats: Arc::clone(&stats),
             last_run: Instant::now(),
+            last_forgotten: Instant::now(),
             retry_at: None,
             is_wal_unusual: false,
         };
@@ -190,6 +191,8 @@ struct Worker {
     told: Receiver<Job>,
     stats: Arc<Mutex<CheckpointStats>>,
     last_run: Instant,
+    /// When it was looked last whether something is to be forgotten, by itself.
+    last_forgotten: Instant,
     retry_at: Option<Instant>,
     /// Whether the operator was told of a large -wal.
     is_wal_unusual: bool,
@@ -215,7 +218,7 @@ impl Worker {
                     let _ = answer.send(copied.map(|()| self.checkpointer.through()));
                 }
                 Err(RecvTimeoutError::Timeout) if self.is_time() => self.fold_unasked(),
-                Err(RecvTimeoutError::Timeout) => self.note_sizes(),
+                Err(RecvTimeoutError::Timeout) => self.look_around(),
                 Err(RecvTimeoutError::Disconnected) => return self.checkpointer,
             }
         }
@@ -235,6 +238,16 @@ impl Worker {
         // Asked even if there is nothing to fold: then it is granted.
         let is_wanted = self.checkpointer.take_wanted();
         is_behind && (is_wanted || is_due || log.held_bytes >= self.schedule.log_bytes)
+    }
+
+    /// When nothing is to be folded.
+    fn look_around(&mut self) {
+        let forgets_every = self.checkpointer.forgets_every();
+        if forgets_every.is_some_and(|every| self.last_forgotten.elapsed() >= every) {
+            self.last_forgotten = Instant::now();
+            self.checkpointer.forget_unasked();
+        }
+        self.note_sizes();
     }
 
     fn fold_unasked(&mut self) {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
-use kv_core::{Holds, PageRequest};
+use kv_core::{Holds, PageRequest, Revision, Version};
 
 pub use kv_core::Older;
 
@@ -64,6 +64,19 @@ impl fmt::Debug for Fold<'_> {
 /// thread. Several keys may come at once, each in a thread of its own.
 pub type Sink<'a> = dyn Fn(Stored<'_>) -> Result<(), Error> + Sync + 'a;
 
+/// A key that is as if it had never been, counter and all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The version that was its newest: a delete, or one that had expired.
+    pub version: Version,
+    /// The commit that made it.
+    pub revision: Revision,
+    /// Whether it was a delete.
+    pub was_deleted: bool,
+}
+
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -118,6 +131,24 @@ pub trait Snapshot: fmt::Debug + Send {
     ///
     /// [`Error::is_full`] tells whether it may be tried again.
     fn fold(&mut self, fold: &Fold<'_>) -> Result<(), Error>;
+
+    /// Forgets keys that were deleted, or expired, before a time in milliseconds since the Unix
+    /// epoch. When it returns well that is durable. It takes no longer than some milliseconds, and
+    /// so need not forget all of them at once; call it again and again. Some kinds of snapshot
+    /// never forget.
+    ///
+    /// # Errors
+    ///
+    /// Those of a fold.
+    fn forget(&mut self, before_ms: u64) -> Result<Vec<Forgotten>, Error> {
+        let _ = before_ms;
+        Ok(Vec::new())
+    }
+
+    /// The newest revision of all that was ever forgotten: how it was before that, nobody can tell.
+    fn forgotten(&self) -> Revision {
+        Revision(0)
+    }
 
     /// Whose it is.
     fn database(&self) -> DatabaseId;

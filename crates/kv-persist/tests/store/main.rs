@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod backups;
+mod forgetting;
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,7 @@ fn options(dir: &Path) -> StoreOptions {
         snapshot: SnapshotKind::Sqlite,
         durability: Durability::Fsync,
         keep: Keep::Newest(3),
+        tombstone_retention: None,
         schedule: NEVER,
         log_bytes_max: 1 << 30,
         piece_bytes_max: u64::MAX,

@@ -2,13 +2,13 @@
 //! written is refused untouched.
 //!
 //! `golden/v1` is a data directory of format 1, of either kind of snapshot, with a conversation
-//! that tells what is in it. It was made by
+//! that tells what is in it; `golden/v2` has the SQLite file of format 2. They were made by
 //!
 //! ```text
 //! cargo test -p kv-server --test durability -- --ignored formats::golden_data_is_made
 //! ```
 //!
-//! and is never made again: a later format gets a directory of its own.
+//! and are never made again: a later format gets a directory of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ use kv_testkit::server::{Client, TestServer, on_directory};
 
 use crate::{Data, PROGRAM, files_of};
 
-/// The snapshots that there are.
-const KINDS: [&str; 2] = ["sqlite", "json"];
+/// What has the newest format, and of which one the directory is.
+const NEWEST: (&str, &[&str]) = ("v2", &["sqlite"]);
 
 /// What was done when the data was made.
 const COMMANDS: [&str; 19] = [
@@ -58,8 +58,9 @@ const QUESTIONS: [&str; 12] = [
     "META number",
 ];
 
-fn golden(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/durability/golden/v1").join(kind)
+fn golden(format: &str, kind: &str) -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/durability/golden");
+    golden.join(format).join(kind)
 }
 
 /// The questions with their answers.
@@ -79,10 +80,20 @@ fn conversation(server: &TestServer) -> String {
 
 #[test]
 fn data_of_format_1_is_read() {
-    for kind in KINDS {
+    is_read("v1", &["sqlite", "json"]);
+}
+
+#[test]
+fn data_of_format_2_is_read() {
+    is_read("v2", &["sqlite"]);
+}
+
+fn is_read(format: &str, kinds: &[&'static str]) {
+    for kind in kinds {
         let data = Data::with_flags(&["--snapshot", kind]);
-        copy_files(&golden(kind).join("data"), &data.path());
-        let expected = std::fs::read_to_string(golden(kind).join("conversation.txt")).unwrap();
+        let golden = golden(format, kind);
+        copy_files(&golden.join("data"), &data.path());
+        let expected = std::fs::read_to_string(golden.join("conversation.txt")).unwrap();
         for _ in 0..2 {
             let server = data.start();
             assert_eq!(conversation(&server), expected, "{kind}");
@@ -107,8 +118,10 @@ fn copy_files(from: &Path, to: &Path) {
 #[test]
 #[ignore = "makes the golden data anew: only for a new format, in a directory of its own"]
 fn golden_data_is_made() {
-    for kind in KINDS {
-        let data = golden(kind).join("data");
+    let (format, kinds) = NEWEST;
+    for kind in kinds {
+        let golden = golden(format, kind);
+        let data = golden.join("data");
         std::fs::create_dir_all(&data).unwrap();
         let flags = ["--snapshot", kind, "--checkpoint-interval", "1h"];
         let server = TestServer::start_on(PROGRAM, &data, &flags);
@@ -132,7 +145,7 @@ fn golden_data_is_made() {
         let copy = Data::new();
         copy_files(&data, &copy.path());
         let server = TestServer::start_command(on_directory(PROGRAM, &copy.path(), &flags));
-        std::fs::write(golden(kind).join("conversation.txt"), conversation(&server)).unwrap();
+        std::fs::write(golden.join("conversation.txt"), conversation(&server)).unwrap();
     }
 }
 

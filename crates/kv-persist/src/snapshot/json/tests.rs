@@ -133,7 +133,7 @@ fn examples() -> Vec<StoredBuf> {
         text("house", 1, 3, "\"red\"\n"),
         version("house", 2, 7, value("{\"rooms\": 3}", ValueKind::Json)),
         version("house", 3, 8, value("[1.00,\n2]", ValueKind::Json)),
-        version("house", 5, 9, None),
+        version("house", 4, 9, None),
         version("kettle", 1, 4, Some(expiring)),
         version("null", 1, 5, value("null", ValueKind::Json)),
     ];
@@ -157,7 +157,7 @@ fn the_document_is_what_the_page_says() {
 {"version":1,"revision":3,"time":3000,"type":"text","value":"\"red\"\n"},
 {"version":2,"revision":7,"time":7000,"type":"json","value":{"rooms": 3}},
 {"version":3,"revision":8,"time":8000,"type":"json-text","value":"[1.00,\n2]"},
-{"version":5,"revision":9,"time":9000,"type":"deleted"}
+{"version":4,"revision":9,"time":9000,"type":"deleted"}
 ]},
 {"key":"kettle","versions":[
 {"version":1,"revision":4,"time":4000,"expires":9,"type":"text","value":"tea"}

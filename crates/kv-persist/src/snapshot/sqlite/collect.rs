@@ -5,11 +5,16 @@
 //! are a third of all, the collector makes a round: it walks over the rows, oldest first, a few
 //! for each row that a fold appends, and looks up how old each is. So what is superfluous is
 //! seldom more than what is not. Nobody sees it: whoever reads goes by the policy too.
+//!
+//! With a row go all rows that it leads to, also those that were kept when the round came by. So
+//! who follows the rows of a key to where one is missing has seen all that there are.
 
 use kv_core::Version;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::meta::{Collector, Meta};
+use super::ranges::Place;
+use super::row::bound;
 use crate::stored::Keep;
 
 /// Rows looked at in a round for each row that is appended.
@@ -26,7 +31,7 @@ const ONE_IN: i64 = 3;
 pub(super) fn take_over(meta: &mut Meta, keep: Keep) {
     if meta.keep != keep {
         meta.keep = keep;
-        meta.collector = Collector { at: 0, superfluous: meta.history, recent: 0 };
+        meta.collector = Collector::anew(meta.history);
     }
 }
 
@@ -52,7 +57,8 @@ pub(super) fn collect(
 ) -> rusqlite::Result<()> {
     let collector = &mut meta.collector;
     if collector.at == 0 {
-        if meta.keep == Keep::All || collector.superfluous * ONE_IN <= meta.history {
+        let is_much = collector.superfluous * ONE_IN > meta.history;
+        if meta.keep == Keep::All || !is_much && !meta.is_loose {
             return Ok(());
         }
         collector.at = 1;
@@ -61,21 +67,53 @@ pub(super) fn collect(
     let limit = ROWS_MIN.max(appended * ROWS_PER_ROW);
     let looked = look(connection, collector.at, meta.keep, limit)?;
     let mut delete = connection.prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?;
+    let mut removed = 0;
     for (from, to) in looked.superfluous {
-        let removed = delete.execute(params![from, to])?.cast_signed() as i64;
-        meta.history -= removed;
-        collector.superfluous -= removed;
+        removed += delete.execute(params![from, to])?.cast_signed() as i64;
     }
+    for (id, key) in looked.behind {
+        removed += unlink(connection, id, &key, i64::MAX)?.removed;
+    }
+    meta.history -= removed;
+    collector.superfluous -= removed;
     match looked.last {
         Some(last) if looked.rows == limit => collector.at = last + 1,
         _ => {
             // Whatever was superfluous when the round began has been seen.
             collector.at = 0;
+            meta.is_loose = false;
             collector.superfluous = collector.superfluous.min(collector.recent);
         }
     }
     collector.superfluous = collector.superfluous.clamp(0, meta.history);
     Ok(())
+}
+
+/// What was removed of the rows of one key.
+pub(super) struct Unlinked {
+    pub(super) removed: i64,
+    /// Where to go on, if there were more than were to be removed.
+    pub(super) rest: Option<i64>,
+}
+
+/// Removes a row of a key, and those that it leads to, up to so many.
+pub(super) fn unlink(
+    connection: &Connection,
+    from: i64,
+    key: &Place,
+    rows_max: i64,
+) -> rusqlite::Result<Unlinked> {
+    // What leads to a row has no checksum: it is made sure that it is of the key.
+    let mut delete = connection
+        .prepare_cached("DELETE FROM history WHERE id = ?1 AND key = ?2 RETURNING previous")?;
+    let mut unlinked = Unlinked { removed: 0, rest: Some(from) };
+    while let Some(id) = unlinked.rest.filter(|_| unlinked.removed < rows_max) {
+        let previous: Option<Option<i64>> =
+            delete.query_row(params![id, bound(key.value())], |row| row.get(0)).optional()?;
+        unlinked.removed += i64::from(previous.is_some());
+        unlinked.rest = previous.flatten();
+    }
+    Ok(unlinked)
 }
 
 /// What a look at some rows has found.
@@ -85,11 +123,13 @@ struct Looked {
     last: Option<i64>,
     /// The first and the last id of each run of them.
     superfluous: Vec<(i64, i64)>,
+    /// Rows that they lead to, where the round has been already, each with its key.
+    behind: Vec<(i64, Place)>,
 }
 
 fn look(connection: &Connection, from: i64, keep: Keep, limit: i64) -> rusqlite::Result<Looked> {
     let mut statement = connection.prepare_cached(
-        "SELECT history.id, history.version, pair.version
+        "SELECT history.id, history.version, pair.version, history.previous, history.key
          FROM history LEFT JOIN pair ON pair.key = history.key
          WHERE history.id >= ?1 ORDER BY history.id LIMIT ?2",
     )?;
@@ -99,9 +139,14 @@ fn look(connection: &Connection, from: i64, keep: Keep, limit: i64) -> rusqlite:
     while let Some(row) = rows.next()? {
         let (id, version): (i64, i64) = (row.get(0)?, row.get(1)?);
         let newest: Option<i64> = row.get(2)?;
-        let is_kept = newest.is_some_and(|newest| {
+        // One that is newer than the newest is of a key that was forgotten, and began anew.
+        let is_kept = newest.filter(|&newest| version <= newest).is_some_and(|newest| {
             keep.keeps(Version(version.cast_unsigned()), Version(newest.cast_unsigned()))
         });
+        let previous: Option<i64> = row.get(3)?;
+        if let Some(behind) = previous.filter(|&previous| !is_kept && previous < from) {
+            looked.behind.extend(Place::of(row.get_ref(4)?).map(|key| (behind, key)));
+        }
         match looked.superfluous.last_mut() {
             _ if is_kept => {}
             Some(run) if extends => run.1 = id,

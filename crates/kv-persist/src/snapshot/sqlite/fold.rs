@@ -9,7 +9,8 @@
 //! Keys come in order, so that the pages of `pair` are changed one after the other, each once. The
 //! row that is superseded is copied to the end of `history`, and so are versions in between; what
 //! the policy does not keep is not written at all. Versions that have been superseded since are
-//! left to the collector.
+//! left to the collector, and stay linked until then: whatever `history` has of a key is found by
+//! going from row to row.
 
 use kv_core::Version;
 use rusqlite::types::ValueRef;
@@ -68,21 +69,24 @@ impl SqliteSnapshot {
         hit("snap.before_commit")?;
         transaction.commit().map_err(failed(path, "commit a fold"))?;
         self.meta = meta;
+        for newest in fold.keys.iter().filter_map(|changes| changes.versions.last()) {
+            self.search.note(*newest);
+        }
         (fold.progress)(fold.keys.len());
         Ok(())
     }
 }
 
 /// A transaction that can be gone on with in another thread; rolled back unless it is committed.
-struct Begun<'a>(&'a mut Connection);
+pub(super) struct Begun<'a>(pub(super) &'a mut Connection);
 
 impl Begun<'_> {
-    fn new(connection: &mut Connection) -> rusqlite::Result<Begun<'_>> {
+    pub(super) fn new(connection: &mut Connection) -> rusqlite::Result<Begun<'_>> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         Ok(Begun(connection))
     }
 
-    fn commit(self) -> rusqlite::Result<()> {
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
         self.0.execute_batch("COMMIT")
     }
 }
@@ -125,6 +129,7 @@ struct KeyFold<'a> {
 struct Found {
     version: i64,
     place: Option<i64>,
+    previous: Option<i64>,
 }
 
 impl<'a> KeyFold<'a> {
@@ -139,7 +144,7 @@ impl<'a> KeyFold<'a> {
             source,
             meta,
             encoder: Encoder::new(&source.form),
-            find: prepare("SELECT version, place FROM pair WHERE key = ?1")?,
+            find: prepare("SELECT version, place, previous FROM pair WHERE key = ?1")?,
             supersede: prepare(concat!(
                 "INSERT INTO history (",
                 columns!(),
@@ -186,7 +191,8 @@ impl<'a> KeyFold<'a> {
             Some(found) if keep.keeps(Version(found.version.cast_unsigned()), newest.version) => {
                 Some(self.supersede(found, newest.key).map_err(failed(path, "append history"))?)
             }
-            _ => None,
+            Some(found) => found.place.or(found.previous),
+            None => None,
         };
         for older in between.iter().filter(|older| keep.keeps(older.version, newest.version)) {
             let id = self.append(*older, previous).map_err(failed(path, "append history"))?;
@@ -198,7 +204,9 @@ impl<'a> KeyFold<'a> {
     fn find(&mut self, key: &[u8]) -> rusqlite::Result<Option<Found>> {
         let key = bound(self.encoder.key(key));
         self.find
-            .query_row([key], |row| Ok(Found { version: row.get(0)?, place: row.get(1)? }))
+            .query_row([key], |row| {
+                Ok(Found { version: row.get(0)?, place: row.get(1)?, previous: row.get(2)? })
+            })
             .optional()
     }
 

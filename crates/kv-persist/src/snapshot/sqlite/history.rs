@@ -24,9 +24,9 @@ use crate::stored::StoredBuf;
 pub const CONNECTIONS_MAX: usize = 8;
 
 /// A row with everything that its value needs, wherever that is.
-const NEWEST: &str = "SELECT pair.key, pair.version, pair.revision, pair.time, pair.type, \
-     pair.expires, pair.codec, pair.checksum, pair.value, pair.place, history.value \
-     FROM pair LEFT JOIN history ON history.id = pair.place WHERE pair.key = ?1";
+pub(super) const NEWEST: &str = "SELECT pair.key, pair.version, pair.revision, pair.time, \
+     pair.type, pair.expires, pair.codec, pair.checksum, pair.value, pair.place, history.value, \
+     pair.previous FROM pair LEFT JOIN history ON history.id = pair.place WHERE pair.key = ?1";
 
 /// What is wrong with a row whose value is in no row of `history`, or in another one.
 pub(super) const LOST: Fault = "its value is not where it should be";
@@ -188,12 +188,14 @@ impl SqliteHistory {
         while let Some(Link { version, previous }) = link {
             let version = version.map_err(|fault| damaged_row(&self.source.path, key, fault))?;
             let number = version.version;
-            if version.key != key || above.is_some_and(|above| number >= above) {
+            if version.key != key || above.is_some_and(|above: Version| number >= above) {
                 return Err(damaged_row(&self.source.path, key, "its versions are not in order"));
             }
+            // One that was never kept leads to what is not collected yet.
+            let follows = above.is_none_or(|above| number.0 + 1 == above.0);
             above = Some(number);
             let newest = *newest.get_or_insert(number);
-            if !self.source.keep.keeps(number, newest) {
+            if !follows || !self.source.keep.keeps(number, newest) {
                 break;
             }
             let revision = version.stamp.revision;
@@ -266,7 +268,7 @@ impl Walk<'_> {
 }
 
 /// A row of [`NEWEST`]. The one in `history` has the same columns: the checksum is of both.
-fn with_value<'a>(row: &'a rusqlite::Row<'_>) -> Read<Row<'a>> {
+pub(super) fn with_value<'a>(row: &'a rusqlite::Row<'_>) -> Read<Row<'a>> {
     let column = |index| row.get_ref(index).map_err(|_| LOST);
     let mut columns = Row::read(row)?;
     if column(COLUMNS)? != ValueRef::Null {

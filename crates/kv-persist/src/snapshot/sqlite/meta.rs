@@ -9,6 +9,7 @@ use kv_core::Revision;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
+use super::schema::{self, FORMAT};
 use crate::crypt::KeyId;
 use crate::error::Error;
 use crate::snapshot::Identity;
@@ -17,6 +18,8 @@ use crate::stored::{DatabaseId, EMPTY, Keep, Through};
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
+    /// The format that the file has.
+    pub(super) format: u32,
     pub(super) database: DatabaseId,
     pub(super) through: Through,
     /// What the last fold was told to keep.
@@ -33,6 +36,13 @@ pub(super) struct Meta {
     pub(super) next_id: i64,
     /// How far the collector has come.
     pub(super) collector: Collector,
+    /// Whether `history` may have rows of a key that none leads to, until the collector has made a
+    /// round: format 1 had them.
+    pub(super) is_loose: bool,
+    /// The newest revision of all that was forgotten.
+    pub(super) forgotten: Revision,
+    /// A row of `history` that is to go with all that it leads to; 0 if there is none.
+    pub(super) forgetting: i64,
 }
 
 /// How far the collector has come, see [`collect`](super::collect).
@@ -44,6 +54,13 @@ pub(super) struct Collector {
     pub(super) superfluous: i64,
     /// How many of them have become so since the round began.
     pub(super) recent: i64,
+}
+
+impl Collector {
+    /// Before a round over so many rows, of which nobody knows how many are superfluous.
+    pub(super) fn anew(rows: i64) -> Collector {
+        Collector { at: 0, superfluous: rows, recent: 0 }
+    }
 }
 
 const CHECKSUM: &str = "checksum";
@@ -61,6 +78,10 @@ impl Meta {
             history: 0,
             next_id: 1,
             collector: Collector::default(),
+            format: FORMAT,
+            is_loose: false,
+            forgotten: Revision(0),
+            forgetting: 0,
         }
     }
 
@@ -70,8 +91,12 @@ impl Meta {
         Identity { database, through, key, is_backup }
     }
 
-    /// Writes all of it.
-    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Writes all of it, in the newest format whatever it had, within a transaction.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.format != FORMAT {
+            connection.pragma_update(None, "user_version", FORMAT)?;
+            self.format = FORMAT;
+        }
         let rows = self.rows();
         let mut statement = connection
             .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?;
@@ -82,6 +107,20 @@ impl Meta {
         Ok(())
     }
 
+    /// Writes what format 1 had of it.
+    #[cfg(test)]
+    pub(super) fn write_format_1(mut self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute("DELETE FROM meta", [])?;
+        self.format = 1;
+        connection.pragma_update(None, "user_version", self.format)?;
+        let mut rows = self.rows();
+        rows.push((CHECKSUM, Value::Integer(sum(&rows))));
+        for (name, value) in &rows {
+            connection.execute("INSERT INTO meta VALUES (?1, ?2)", params![name, value])?;
+        }
+        Ok(())
+    }
+
     /// Reads it, and checks that it is whole.
     ///
     /// # Errors
@@ -89,7 +128,9 @@ impl Meta {
     /// [`Error::Damaged`] if it is not as [`write`](Meta::write) left it.
     pub(super) fn read(connection: &Connection, path: &Path) -> Result<Meta, Error> {
         let damaged = || super::damaged(path, "its table \"meta\" is not as it was written".into());
-        let rows = select(connection).map_err(super::failed(path, "read the metadata"))?;
+        let failed = || super::failed(path, "read the metadata");
+        let format = schema::format(connection).map_err(failed())?;
+        let rows = select(connection).map_err(failed())?;
         let number = |name| {
             rows.iter().find_map(|(found, value)| match value {
                 Value::Integer(number) if found == name => Some(*number),
@@ -104,7 +145,9 @@ impl Meta {
         };
         let meta = || {
             let keep = number("keep")?.cast_unsigned();
-            Some(Meta {
+            let history = number("history")?;
+            let mut meta = Meta {
+                format,
                 database: DatabaseId(id("database")?),
                 through: Through {
                     revision: Revision(number("revision")?.cast_unsigned()),
@@ -114,29 +157,43 @@ impl Meta {
                 key: KeyId(id("key")?),
                 is_backup: number("backup")? != 0,
                 pairs: number("pairs")?,
-                history: number("history")?,
+                history,
                 next_id: number("next_id")?,
                 collector: Collector {
                     at: number("collect_from")?,
                     superfluous: number("superfluous")?,
                     recent: number("superfluous_recent")?,
                 },
-            })
+                is_loose: false,
+                forgotten: Revision(0),
+                forgetting: 0,
+            };
+            if format > 1 {
+                meta.is_loose = number("loose")? != 0;
+                meta.forgotten = Revision(number("forgotten")?.cast_unsigned());
+                meta.forgetting = number("forgetting")?;
+            }
+            Some(meta)
         };
-        let meta = meta().ok_or_else(damaged)?;
+        let mut meta = meta().ok_or_else(damaged)?;
         let written = meta.rows();
         if rows.len() != written.len() + 1 || number(CHECKSUM) != Some(sum(&written)) {
             return Err(damaged());
         }
+        // With every version kept, none was left out.
+        if format == 1 && meta.history > 0 && meta.keep != Keep::All {
+            meta.is_loose = true;
+            meta.collector = Collector::anew(meta.history);
+        }
         Ok(meta)
     }
 
-    fn rows(&self) -> [(&'static str, Value); 12] {
+    fn rows(&self) -> Vec<(&'static str, Value)> {
         let keep = match self.keep {
             Keep::All => 0,
             Keep::Newest(versions) => versions.cast_signed(),
         };
-        [
+        let mut rows = vec![
             ("database", Value::Text(hex(&self.database.0))),
             ("revision", Value::Integer(self.through.revision.0.cast_signed())),
             ("time", Value::Integer(self.through.time_ms.cast_signed())),
@@ -149,7 +206,15 @@ impl Meta {
             ("collect_from", Value::Integer(self.collector.at)),
             ("superfluous", Value::Integer(self.collector.superfluous)),
             ("superfluous_recent", Value::Integer(self.collector.recent)),
-        ]
+        ];
+        if self.format > 1 {
+            rows.extend([
+                ("loose", Value::Integer(self.is_loose.into())),
+                ("forgotten", Value::Integer(self.forgotten.0.cast_signed())),
+                ("forgetting", Value::Integer(self.forgetting)),
+            ]);
+        }
+        rows
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - `schema`: the tables; what else is in a file, and is refused.
 //! - `row`: a version as a row, with its checksum, sealed or compressed.
-//! - `fold`: changes go in; `collect`: what is no longer kept goes out.
+//! - `fold`: changes go in; `collect` and `forget`: what is no longer kept goes out.
 //! - `load`, `history` and `page`: what is read at a start, and later.
 //! - `meta` and `open`: whose file it is, and how it is opened without trusting it.
 //! - `backup`, `verify`, `salvage`, `rekey`: what an operator asks for.
@@ -19,6 +19,7 @@
 mod backup;
 mod collect;
 mod fold;
+mod forget;
 mod history;
 mod index;
 mod load;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv_core::Revision;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 
@@ -46,10 +48,12 @@ use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
 use crate::snapshot::{
-    Backup, Fold, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified,
+    Backup, Fold, Forgotten, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats,
+    Verified,
 };
 use crate::stored::{DatabaseId, Keep, Through, show_key};
 
+use forget::Search;
 use history::{Pool, SqliteHistory};
 use meta::Meta;
 use open::Access;
@@ -87,6 +91,7 @@ pub struct SqliteSnapshot {
     writer: Connection,
     meta: Meta,
     pool: Arc<Pool>,
+    search: Search,
     /// There until the file is taken over. Dropped after all connections.
     no_trace: Option<NoTrace>,
 }
@@ -115,7 +120,7 @@ impl SqliteSnapshot {
     /// If the file exists, or cannot be written; then there is none.
     pub fn create(options: SqliteOptions, database: DatabaseId) -> Result<SqliteSnapshot, Error> {
         let key = options.cipher.as_ref().map_or(KeyId::NONE, |cipher| cipher.key_id());
-        open::create(&options.path, &Meta::new(database, key, options.keep))?;
+        open::create(&options.path, Meta::new(database, key, options.keep))?;
         let mut snapshot = SqliteSnapshot::open(options)?;
         snapshot.take_over()?;
         Ok(snapshot)
@@ -173,7 +178,8 @@ impl SqliteSnapshot {
         let form = Form { cipher, compression };
         let source = Source { path: Arc::new(path), keep, form, access };
         let pool = Arc::new(Pool::new());
-        SqliteSnapshot { source, writer: main, meta, pool, no_trace: None }
+        let search = Search::new();
+        SqliteSnapshot { source, writer: main, meta, pool, search, no_trace: None }
     }
 
     /// Looks at a file without changing anything.
@@ -186,7 +192,7 @@ impl SqliteSnapshot {
         open::look(path, |_, meta| Ok(meta.identity()))
     }
 
-    fn set_meta(&mut self, meta: Meta) -> Result<(), Error> {
+    fn set_meta(&mut self, mut meta: Meta) -> Result<(), Error> {
         let failed = || failed(&self.source.path, "change the metadata");
         let transaction = self.writer.unchecked_transaction().map_err(failed())?;
         meta.write(&transaction).map_err(failed())?;
@@ -215,6 +221,15 @@ impl Snapshot for SqliteSnapshot {
         self.fold_in(fold)
     }
 
+    fn forget(&mut self, before_ms: u64) -> Result<Vec<Forgotten>, Error> {
+        self.take_over()?;
+        self.forget_some(before_ms)
+    }
+
+    fn forgotten(&self) -> Revision {
+        self.meta.forgotten
+    }
+
     fn database(&self) -> DatabaseId {
         self.meta.database
     }
@@ -229,8 +244,13 @@ impl Snapshot for SqliteSnapshot {
 
     fn adopt(&mut self) -> Result<(), Error> {
         self.take_over()?;
-        if self.meta.is_backup {
+        let is_old = self.meta.format != schema::FORMAT;
+        if self.meta.is_backup || is_old {
             self.set_meta(Meta { is_backup: false, ..self.meta.clone() })?;
+        }
+        if is_old {
+            // An older program looks at the file alone, and is to see that it is none of its own.
+            let _ = self.tidy();
         }
         Ok(())
     }

@@ -61,11 +61,11 @@ pub(crate) fn unfinished(path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Makes an empty file.
-pub(super) fn create(path: &Path, meta: &Meta) -> Result<(), Error> {
+pub(super) fn create(path: &Path, mut meta: Meta) -> Result<(), Error> {
     refuse_existing(path)?;
     make(path, |new| {
         let connection = connect(new, Access::Write)?;
-        fill(&connection, meta).map_err(failed(path, "create"))?;
+        fill(&connection, &mut meta).map_err(failed(path, "create"))?;
         into_wal_mode(&connection, path)?;
         drop(connection);
         // SQLite would take what an earlier file of this name has left for a part of this one.
@@ -171,7 +171,7 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 }
 
 /// Puts schema and metadata into an empty file.
-pub(super) fn fill(connection: &Connection, meta: &Meta) -> rusqlite::Result<()> {
+pub(super) fn fill(connection: &Connection, meta: &mut Meta) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
     connection.pragma_update(None, "encoding", "UTF-8")?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -213,6 +213,8 @@ fn check(connection: &Connection, path: &Path) -> Result<Meta, Error> {
     if encoding != "UTF-8" {
         return Err(damaged(path, format!("its text is encoded in {encoding}")));
     }
+    // The write-ahead log may have a later header than the file.
+    check_format(schema::format(connection).map_err(failed(path, "read"))?, path)?;
     schema::check(connection, path)?;
     Meta::read(connection, path)
 }
@@ -235,8 +237,15 @@ fn check_header(path: &Path) -> Result<(), Error> {
         let what = "it is an SQLite file, but none of this program; name another --data-dir";
         return Err(Error::Mismatch { path: path.to_owned(), what: what.into() });
     }
+    check_format(format, path)
+}
+
+/// # Errors
+///
+/// If it is none that this program reads.
+fn check_format(format: u32, path: &Path) -> Result<(), Error> {
     match format {
-        schema::FORMAT => Ok(()),
+        schema::FORMAT_MIN..=schema::FORMAT => Ok(()),
         0 => Err(damaged(path, "it says of itself that it has format 0".into())),
         _ => Err(Error::FromTheFuture {
             path: path.to_owned(),
@@ -307,6 +316,8 @@ fn configure(connection: &Connection, access: Access) -> rusqlite::Result<()> {
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        // A plan that does not depend on parameters is not made anew with each.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         connection.set_db_config(option, value)?;
     }

@@ -83,7 +83,7 @@ impl Copy<'_> {
         meta.key = self.to.cipher.as_ref().map_or(KeyId::NONE, |cipher| cipher.key_id());
         let connection = connect(new, Access::Write)?;
         let failed = || failed(self.path, "write it anew");
-        fill(&connection, &meta).map_err(failed())?;
+        fill(&connection, &mut meta).map_err(failed())?;
         let transaction = connection.unchecked_transaction().map_err(failed())?;
         self.history(&transaction)?;
         self.pairs(&transaction)?;

@@ -1,6 +1,6 @@
 //! What the file looks like from outside: its tables and views, and the refusal of any other.
 //!
-//! The schema is a published format. Format 1:
+//! The schema is a published format. Format 2:
 //!
 //! - `pair` has one row a key, its newest version, deleted keys included. Its tree is ordered by
 //!   key, so an update touches one page, and rows are short, so that a page holds many: a value
@@ -9,6 +9,9 @@
 //!   ones that are too long for `pair`. Each row names the row of its key's version before it. Ids
 //!   are never used again: a name that leads nowhere leads to a version that is no longer kept.
 //! - `meta` says whose file it is and how far it goes.
+//!
+//! Format 1 has the same tables, but fewer rows in `meta`, and rows of `history` that none leads
+//! to. It gets format 2 with the first change of its metadata, in the same transaction.
 //!
 //! `pairs` and `versions` are views for people. This program reads neither, and has views and
 //! triggers switched off: a file that somebody else prepared makes it run nothing.
@@ -20,7 +23,10 @@ use rusqlite::Connection;
 use crate::error::Error;
 
 /// The format that this program writes, in the header's `user_version`.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+
+/// The oldest one that it reads.
+pub(super) const FORMAT_MIN: u32 = 1;
 
 /// In the header's `application_id`: "kvdb".
 pub(super) const APPLICATION_ID: u32 = 0x6b76_6462;
@@ -98,6 +104,11 @@ FROM (
 /// Name and statement.
 const TABLES: [(&str, &str); 3] = [("history", HISTORY), ("meta", META), ("pair", PAIR)];
 const VIEWS: [(&str, &str); 2] = [("pairs", PAIRS), ("versions", VERSIONS)];
+
+/// The format that a file has.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
 
 /// Makes the tables, and the views unless nobody could read what they show.
 pub(super) fn create(connection: &Connection, with_views: bool) -> rusqlite::Result<()> {

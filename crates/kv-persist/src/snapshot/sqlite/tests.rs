@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod forget;
 mod model;
 mod pages;
 mod protection;
@@ -96,6 +97,13 @@ fn village(keep: Keep) -> Place {
         fold(&mut snapshot, std::slice::from_ref(version)).expect("a fold");
     }
     place
+}
+
+/// Makes a file what the first format had.
+fn to_format_1(place: &Place) {
+    let connection = place.outside();
+    let meta = super::meta::Meta::read(&connection, &place.path()).expect("metadata");
+    meta.write_format_1(&connection).expect("written");
 }
 
 /// A version, made up from its key, number and revision.

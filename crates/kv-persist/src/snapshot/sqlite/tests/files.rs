@@ -201,9 +201,60 @@ fn a_name_with_anything_in_it_can_be_opened() {
 #[test]
 fn a_later_format_is_refused_untouched() {
     let place = village(Keep::All);
-    place.change("pragma user_version = 2");
+    place.change("pragma user_version = 3");
     let refused = place.refused_untouched();
-    assert!(matches!(refused, Error::FromTheFuture { found: 2, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, Error::FromTheFuture { found: 3, known: 2, .. }), "{refused}");
+}
+
+#[test]
+fn a_later_format_that_only_the_write_ahead_log_has_is_refused() {
+    let place = village(Keep::All);
+    let writer = place.outside();
+    writer.execute_batch("pragma user_version = 3").unwrap();
+    let refused = place.open().expect_err("it is refused");
+    assert!(matches!(refused, Error::FromTheFuture { found: 3, known: 2, .. }), "{refused}");
+}
+
+#[test]
+fn format_1_is_read_and_gets_format_2_when_it_is_adopted() {
+    let place = village(Keep::Newest(3));
+    to_format_1(&place);
+    let before = place.bytes();
+    let format = |place: &Place| -> u32 {
+        place.outside().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    };
+    for snapshot in [place.open(), SqliteSnapshot::open_to_read(place.options.clone())] {
+        let snapshot = snapshot.unwrap();
+        assert_eq!(load(&snapshot, 1).unwrap().len(), 3);
+        assert_eq!(snapshot.verify().unwrap().faults, Vec::<String>::new());
+        assert_eq!(snapshot.forgotten(), Revision(0));
+        drop(snapshot);
+        assert_eq!((place.bytes() == before, format(&place)), (true, 1));
+    }
+    let mut snapshot = place.open().unwrap();
+    snapshot.adopt().unwrap();
+    // Who looks at the file alone sees it too.
+    assert_eq!(place.bytes()[60..64], 2_u32.to_be_bytes());
+    assert_eq!(format(&place), 2);
+    assert!(snapshot.meta.is_loose);
+    fold(&mut snapshot, &[version(b"tree", 2, 7, Some(b"tall"))]).unwrap();
+    assert!(!snapshot.meta.is_loose);
+    drop(snapshot);
+    let snapshot = place.open().unwrap();
+    assert_eq!(snapshot.verify().unwrap().faults, Vec::<String>::new());
+    assert_eq!(load(&snapshot, 1).unwrap().len(), 3);
+}
+
+#[test]
+fn a_backup_of_format_1_has_format_2() {
+    let place = village(Keep::All);
+    to_format_1(&place);
+    let copy = place.dir.path().join("copy.sqlite");
+    place.open().unwrap().backup(&copy).unwrap();
+    let copy = SqliteOptions { path: copy, ..place.options.clone() };
+    let copy = SqliteSnapshot::open(copy).unwrap();
+    assert_eq!((copy.meta.format, copy.identity().is_backup), (2, true));
+    assert_eq!(copy.verify().unwrap().faults, Vec::<String>::new());
 }
 
 #[test]
