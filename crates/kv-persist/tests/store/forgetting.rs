@@ -43,7 +43,7 @@ impl ByHand {
         let (tell_folded, tell_forgotten) = (Arc::clone(&folded), Arc::clone(&forgotten));
         let checkpointer = &mut parts.checkpointer;
         checkpointer.clock(Arc::<ManualClock>::clone(clock)).tombstone_retention(30 * DAY);
-        checkpointer.on_folded(move |revision| tell_folded.lock().push(revision));
+        checkpointer.on_folded(move |revision| tell_folded.lock().extend(revision));
         checkpointer.on_forgotten(move |keys| tell_forgotten.lock().extend_from_slice(keys));
         let writer = parts.log.spawn_writer().unwrap();
         ByHand { parts, folded, forgotten, _writer: writer }
@@ -92,7 +92,12 @@ fn a_deleted_key_is_forgotten_after_the_retention_and_not_before() {
     assert_eq!(store.forget(), 1);
     assert_eq!(
         *store.forgotten.lock(),
-        [Forgotten { key: b"car".to_vec(), version: Version(2), revision: deleted }]
+        [Forgotten {
+            key: b"car".to_vec(),
+            version: Version(2),
+            revision: deleted,
+            was_deleted: true
+        }]
     );
     assert_eq!(store.forget(), 0);
     drop(store);

@@ -30,6 +30,10 @@ fn forget_all(snapshot: &mut SqliteSnapshot, before_ms: u64) -> Vec<Forgotten> {
     panic!("it does not come to an end");
 }
 
+fn expired(key: &[u8], version: u64, revision: u64) -> Forgotten {
+    Forgotten { was_deleted: false, ..forgotten(key, version, revision) }
+}
+
 fn forgotten(key: &[u8], version: u64, revision: u64) -> Forgotten {
     let (version, revision) = (Version(version), Revision(revision));
     Forgotten { key: key.to_vec(), version, revision, was_deleted: true }
@@ -65,7 +69,7 @@ fn what_was_deleted_or_expired_before_then_is_forgotten() {
     }
     assert_eq!(forget_all(&mut snapshot, time(4)), []);
     assert_eq!(snapshot.forgotten(), Revision(0));
-    let wanted = [forgotten(b"car", 3, 4), forgotten(b"melon", 1, 6), forgotten(b"\xff", 1, 5)];
+    let wanted = [forgotten(b"car", 3, 4), expired(b"melon", 1, 6), forgotten(b"\xff", 1, 5)];
     assert_eq!(forget_all(&mut snapshot, time(8)), wanted);
     no_faults(&snapshot);
     assert_eq!(rows_of(&place, b"car"), 0);
