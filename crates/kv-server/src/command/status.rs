@@ -66,8 +66,6 @@ impl Client {
         let sum = |of: fn(&ShardStats) -> u64| StatValue::Number(shards.iter().map(of).sum());
         let bound = self.server.config().memory_bytes_max;
         let store_bound = database.memory().map(|(bytes_max, _)| bytes_max as u64);
-        let or_none =
-            |number: Option<u64>| number.map_or(StatValue::Text("none"), StatValue::Number);
         [
             ("memory_bytes_max", or_none(bound)),
             ("memory_resident_bytes", or_none(memory::resident_bytes())),
@@ -104,8 +102,12 @@ impl Client {
     }
 }
 
+fn or_none(number: Option<u64>) -> StatValue<'static> {
+    number.map_or(StatValue::Text("none"), StatValue::Number)
+}
+
 /// The rows of STATS about the log and the snapshot.
-fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 18] {
+fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 20] {
     let number = StatValue::Number;
     let (log, fold) = (&stats.log, &stats.checkpoint);
     [
@@ -122,6 +124,8 @@ fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 18] {
         ("snapshot_revision", number(fold.through.0)),
         ("snapshot_bytes", number(fold.snapshot.file_bytes)),
         ("snapshot_wal_bytes", number(fold.snapshot.wal_bytes)),
+        ("snapshot_keys", or_none(fold.snapshot.keys)),
+        ("snapshot_older_versions", or_none(fold.snapshot.older_versions)),
         ("checkpoint_folds", number(fold.folds)),
         ("checkpoint_keys", number(fold.keys)),
         ("checkpoint_cpu_ms", number(fold.cpu_time.as_millis() as u64)),
