@@ -51,7 +51,7 @@ pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
 /// millisecond, at most 25 with a regular expression, or after it has come upon a long value a
 /// single comparison with that: 0.2 s for the slowest glob and the longest value.
 pub(crate) const EFFORT_PER_TURN_MAX: usize = 4096;
-/// Bytes that are compared with others in the time of one effort. Globs take up to three times as
+/// Bytes that are compared with others in the time of one effort. Globs take up to four times as
 /// long, and count so.
 pub(crate) const BYTES_PER_EFFORT: usize = 64;
 /// Looks at states of a regular expression, of 8 ns, in the time of one effort.
