@@ -192,7 +192,7 @@ fn over_tcp(binary: &std::path::Path, dir: &std::path::Path, keys: u64, reads: u
     let server = Server::start_durable(binary, dir, &["--max-memory", &bound]);
     let mut control = Control::open(server.address);
     let mut random = Zipf::new(keys, 0.01, 7);
-    let mut read = |control: &mut Control, number: u64| {
+    let read = |control: &mut Control, number: u64| {
         let line = format!("GET {}", String::from_utf8_lossy(&workload::key(number)));
         let began = Instant::now();
         let reply = control.say(&line);
