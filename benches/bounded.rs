@@ -59,7 +59,7 @@ impl Side {
                 }
                 Err(Pause::Fetch(fetch)) => {
                     was_there = false;
-                    self.session.database().fetch(&fetch).unwrap();
+                    self.session.database().fetch(&fetch).expect("what was stored is read");
                 }
                 Err(pause) => panic!("{pause:?}"),
             }

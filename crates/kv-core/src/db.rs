@@ -80,15 +80,12 @@ impl Database {
     pub(crate) fn assembled(
         options: Options,
         shards: Shards,
-        mut memory: Memory,
+        memory: Memory,
         last: Stamp,
         log: Option<Arc<dyn CommitLog>>,
     ) -> Database {
         // Without a log nobody waits for a disk.
         let durable = log.as_ref().map_or_else(|| Watermark::new(u64::MAX), |log| log.durable());
-        if log.is_none() {
-            memory.has_no_files(options.eviction);
-        }
         Database {
             shared: Arc::new(Shared {
                 options,
@@ -424,7 +421,7 @@ impl Shared {
         let now_ms = self.now_ms();
         let retention_ms = u64::try_from(self.options.tombstone_retention.as_millis());
         let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(u64::MAX));
-        let is_stored = self.log.is_some();
+        let is_stored = self.memory.is_stored();
         if is_stored && self.options.fetcher.holds() == Holds::Nothing {
             // Its snapshot is all in memory, and so has to be what it keeps of versions.
             return;

@@ -135,14 +135,14 @@ impl Builder {
     }
 
     /// Who gives way when memory is full. Default [`Eviction::Lru`]: without files, what gives way
-    /// is gone. Nobody does where others have to be asked for newest versions and cannot.
+    /// is gone. Nobody does where a log has the data and newest versions cannot be asked for.
     pub fn eviction(&mut self, eviction: Eviction) -> &mut Builder {
         self.options.eviction = eviction;
         self
     }
 
-    /// How long a deleted or expired key is remembered in a store without files, so that its version
-    /// counter goes on. Default 30 days. With files it is for those to say when
+    /// How long a deleted or expired key is remembered in a store without files, so that its
+    /// version counter goes on. Default 30 days. With files it is for those to say when
     /// ([`Database::forget`]).
     pub fn tombstone_retention(&mut self, retention: Duration) -> &mut Builder {
         self.options.tombstone_retention = retention;
@@ -172,7 +172,7 @@ impl Builder {
 
     /// Opens an empty store in memory.
     pub fn open(&self) -> Database {
-        self.loader().open(Stamp { revision: Revision(0), time_ms: 0 }, None)
+        self.loader().open_alone(Stamp { revision: Revision(0), time_ms: 0 })
     }
 
     /// Begins to open a store with what was there before.

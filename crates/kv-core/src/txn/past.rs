@@ -79,7 +79,8 @@ impl Shared {
             let state = self.shards.read_key(self.shards.placement.shard(hash));
             let found = state.history(hash, key, revision).ok_or_else(|| Fetch::newest(key))?;
             // Without files, what had expired may have been given back for good.
-            let is_kept = |record: &&Record| record.place().is_none() || self.log.is_some();
+            let is_stored = self.memory.is_stored();
+            let is_kept = |record: &&Record| is_stored || record.place().is_none();
             found.filter(is_kept).cloned().collect()
         };
         // What is kept goes by what the caller may know: a newer version may still be taken back.
