@@ -74,9 +74,9 @@ fn fold(snapshot: &mut SqliteSnapshot, keys: &[Key], values: &[Value], after: u6
     snapshot.tidy().unwrap();
 }
 
-/// Makes a data directory whose log has so many commits, each of one of so many keys in turn, and
-/// whose snapshot is empty.
-pub fn with_log(path: &Path, commits: u64, keys: u64) {
+/// Opens a data directory in this process, with a bound on what the engine may have in memory, in
+/// bytes. Nothing is folded.
+pub fn open(path: &Path, memory_max: Option<usize>) -> Store {
     let options = StoreOptions {
         dir: path.to_owned(),
         snapshot: SnapshotKind::Sqlite,
@@ -92,7 +92,14 @@ pub fn with_log(path: &Path, commits: u64, keys: u64) {
     };
     let Keep::Newest(history) = KEEP else { unreachable!("a number of versions is kept") };
     let mut builder = Database::builder();
-    let store = Store::open(options, builder.history(usize::try_from(history).ok())).unwrap();
+    builder.history(usize::try_from(history).ok()).memory_max(memory_max);
+    Store::open(options, &mut builder).unwrap()
+}
+
+/// Makes a data directory whose log has so many commits, each of one of so many keys in turn, and
+/// whose snapshot is empty.
+pub fn with_log(path: &Path, commits: u64, keys: u64) {
+    let store = open(path, None);
     let mut keys = workload::keys(0..keys);
     let values = workload::values();
     for round in 0..commits.div_ceil(keys.len() as u64) {

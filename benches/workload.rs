@@ -62,6 +62,44 @@ pub fn value(values: &[Value], nth: usize) -> &Value {
     &values[nth % VALUES]
 }
 
+/// Numbers that are asked for as in many caches: number n, from 0, has a share in proportion to
+/// `1 / (n + 1) ^ skew`. Drawn as YCSB does (Gray et al., "Quickly Generating Billion-Record
+/// Synthetic Databases", SIGMOD 1994).
+#[derive(Debug)]
+pub struct Zipf {
+    numbers: u64,
+    skew: f64,
+    sum: f64,
+    eta: f64,
+    random: SmallRng,
+}
+
+impl Zipf {
+    /// Draws from so many numbers.
+    pub fn new(numbers: u64, skew: f64, seed: u64) -> Zipf {
+        let share = |nth: u64| (nth as f64).powf(-skew);
+        let sum: f64 = (1..=numbers).map(share).sum();
+        let two = 1.0 + share(2);
+        let eta = (1.0 - (2.0 / numbers as f64).powf(1.0 - skew)) / (1.0 - two / sum);
+        Zipf { numbers, skew, sum, eta, random: SmallRng::seed_from_u64(SEED ^ seed) }
+    }
+
+    /// Draws a number.
+    pub fn draw(&mut self) -> u64 {
+        let uniform: f64 = self.random.random();
+        let scaled = uniform * self.sum;
+        let rank = if scaled < 1.0 {
+            0
+        } else if scaled < 1.0 + 0.5_f64.powf(self.skew) {
+            1
+        } else {
+            let base = self.eta.mul_add(uniform, 1.0 - self.eta);
+            (self.numbers as f64 * base.powf(1.0 / (1.0 - self.skew))) as u64
+        };
+        rank.min(self.numbers - 1)
+    }
+}
+
 /// The finalizer of SplitMix64, which maps no two numbers to the same.
 fn scrambled(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);

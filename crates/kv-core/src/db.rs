@@ -6,17 +6,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::Clock;
 use crate::durability::{CommitLog, Stamp};
 use crate::error::{Error, LockInfo, LockTarget};
-use crate::limits::{KEYS_PER_LATCH_MAX, SWEEP_PER_WRITE};
+use crate::limits::{
+    ENDING_CALLS_PER_ROUND, ENDING_PER_CALL_MIN, ENDING_PER_LATCH, KEYS_PER_LATCH_MAX,
+    SWEEP_PER_WRITE,
+};
 use crate::lock::table::Holder;
 use crate::lock::waits::Waits;
 use crate::memory::Memory;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
-use crate::step::{Fetch, Found, Page, Records, Wanted};
+use crate::step::{Fetch, Found, Holds, Page, Records, Wanted};
 use crate::store::record::{Place, Record};
 use crate::store::shard::Seen;
 use crate::store::shard::check::ShardStats;
+use crate::store::shard::expiry::Ending;
 use crate::store::shard::sweep::Sweep;
 use crate::store::shards::Shards;
 use crate::txn::session::Session;
@@ -76,15 +80,12 @@ impl Database {
     pub(crate) fn assembled(
         options: Options,
         shards: Shards,
-        mut memory: Memory,
+        memory: Memory,
         last: Stamp,
         log: Option<Arc<dyn CommitLog>>,
     ) -> Database {
         // Without a log nobody waits for a disk.
         let durable = log.as_ref().map_or_else(|| Watermark::new(u64::MAX), |log| log.durable());
-        if log.is_none() {
-            memory.has_no_files(options.eviction);
-        }
         Database {
             shared: Arc::new(Shared {
                 options,
@@ -262,6 +263,14 @@ impl Database {
         self.shared.sweep();
     }
 
+    /// Gives back some of the memory that expired keys take, and, without files, forgets some of
+    /// those that were deleted or expired longer ago than
+    /// [`Builder::tombstone_retention`]. To be called once a second or so: what there is to be
+    /// found is found within ten minutes then, at a small and even cost.
+    pub fn end_expired(&self) {
+        self.shared.end_expired();
+    }
+
     /// Verifies the store's invariants. Each shard is latched in turn.
     ///
     /// # Errors
@@ -405,6 +414,35 @@ impl Shared {
             placement: &self.shards.placement,
             retention: self.retention(),
             filter_bytes_max: self.memory.filter_bytes_max(self.shards.count()),
+        }
+    }
+
+    fn end_expired(&self) {
+        let now_ms = self.now_ms();
+        let retention_ms = u64::try_from(self.options.tombstone_retention.as_millis());
+        let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(u64::MAX));
+        let is_stored = self.memory.is_stored();
+        if is_stored && self.options.fetcher.holds() == Holds::Nothing {
+            // Its snapshot is all in memory, and so has to be what it keeps of versions.
+            return;
+        }
+        for index in self.shards.indices() {
+            let slots = self.shards.read(index).slot_count() as u32;
+            let mut left = (slots / ENDING_CALLS_PER_ROUND).max(ENDING_PER_CALL_MIN).min(slots);
+            while left > 0 {
+                let some = left.min(ENDING_PER_LATCH);
+                left -= some;
+                let mut state = self.shards.write(index);
+                let ending = Ending {
+                    memory: &self.memory,
+                    placement: &self.shards.placement,
+                    retention: self.retention(),
+                    now_ms,
+                    is_stored,
+                    forget_before_ms: (!is_stored).then_some(before_ms),
+                };
+                state.end_some(&ending, some);
+            }
         }
     }
 

@@ -19,6 +19,14 @@ pub const SHARDS_MAX: usize = 1024;
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How old a read view may get, unless configured otherwise: older versions stay in memory for it.
 pub const VIEW_AGE_MAX: Duration = Duration::from_secs(3600);
+/// How long a deleted key is remembered without files, unless configured otherwise.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_hours(30 * 24);
+/// Slots of a shard that are looked at for what has expired under one hold of its latch.
+pub(crate) const ENDING_PER_LATCH: u32 = 256;
+/// A round over all slots takes so many calls of `Database::end_expired` at most.
+pub(crate) const ENDING_CALLS_PER_ROUND: u32 = 600;
+/// Slots of a shard that are looked at in a call at least, if it has so many.
+pub(crate) const ENDING_PER_CALL_MIN: u32 = 1024;
 /// Deepest nesting of transactions, the root counted.
 pub const NESTING_MAX: usize = 64;
 /// Bytes of keys and values that one transaction may have written and not yet committed.
@@ -51,7 +59,7 @@ pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
 /// millisecond, at most 25 with a regular expression, or after it has come upon a long value a
 /// single comparison with that: 0.2 s for the slowest glob and the longest value.
 pub(crate) const EFFORT_PER_TURN_MAX: usize = 4096;
-/// Bytes that are compared with others in the time of one effort. Globs take up to three times as
+/// Bytes that are compared with others in the time of one effort. Globs take up to four times as
 /// long, and count so.
 pub(crate) const BYTES_PER_EFFORT: usize = 64;
 /// Looks at states of a regular expression, of 8 ns, in the time of one effort.

@@ -126,6 +126,12 @@ impl Loader {
         Ok(())
     }
 
+    /// Opens a store of which nobody else has anything.
+    pub(crate) fn open_alone(mut self, last: Stamp) -> Database {
+        self.memory.has_no_files(self.options.eviction);
+        self.open(last, None)
+    }
+
     /// Opens the store. Its next commit follows `last`, and goes to the log, if there is one.
     pub fn open(self, last: Stamp, log: Option<Arc<dyn CommitLog>>) -> Database {
         Database::assembled(self.options, self.shards, self.memory, last, log)

@@ -51,6 +51,8 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct Memory {
     way: Way,
+    /// Whether others keep what is folded, so that what leaves memory is not lost.
+    is_stored: bool,
     /// Whether there is a bound at all.
     is_bounded: bool,
     bytes_max: AtomicUsize,
@@ -79,6 +81,7 @@ impl Memory {
         };
         Memory {
             way,
+            is_stored: true,
             is_bounded: bytes_max.is_some(),
             bytes_max: AtomicUsize::new(bytes_max.unwrap_or(usize::MAX)),
             bytes_used: AtomicUsize::new(0),
@@ -93,9 +96,15 @@ impl Memory {
 
     /// Says that nobody else has the data, so that what gives way is gone.
     pub(crate) fn has_no_files(&mut self, eviction: Eviction) {
-        if self.is_bounded && self.way == Way::Stay && eviction == Eviction::Lru {
+        self.is_stored = false;
+        if self.is_bounded && eviction != Eviction::None {
             self.way = Way::Drop;
         }
+    }
+
+    /// Whether others keep what is folded.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
     }
 
     pub(crate) fn way(&self) -> Way {

@@ -34,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) shards: usize,
     pub(crate) memory_bytes_max: Option<usize>,
     pub(crate) eviction: Eviction,
+    pub(crate) tombstone_retention: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fetcher: Arc<dyn Fetcher>,
 }
@@ -55,6 +56,7 @@ impl Default for Builder {
                 shards: limits::SHARDS,
                 memory_bytes_max: None,
                 eviction: Eviction::default(),
+                tombstone_retention: limits::TOMBSTONE_RETENTION,
                 clock: Arc::new(SystemClock),
                 fetcher: Arc::new(NothingElsewhere),
             },
@@ -133,9 +135,17 @@ impl Builder {
     }
 
     /// Who gives way when memory is full. Default [`Eviction::Lru`]: without files, what gives way
-    /// is gone. Nobody does where others have to be asked for newest versions and cannot.
+    /// is gone. Nobody does where a log has the data and newest versions cannot be asked for.
     pub fn eviction(&mut self, eviction: Eviction) -> &mut Builder {
         self.options.eviction = eviction;
+        self
+    }
+
+    /// How long a deleted or expired key is remembered in a store without files, so that its
+    /// version counter goes on. Default 30 days. With files it is for those to say when
+    /// ([`Database::forget`]).
+    pub fn tombstone_retention(&mut self, retention: Duration) -> &mut Builder {
+        self.options.tombstone_retention = retention;
         self
     }
 
@@ -162,7 +172,7 @@ impl Builder {
 
     /// Opens an empty store in memory.
     pub fn open(&self) -> Database {
-        self.loader().open(Stamp { revision: Revision(0), time_ms: 0 }, None)
+        self.loader().open_alone(Stamp { revision: Revision(0), time_ms: 0 })
     }
 
     /// Begins to open a store with what was there before.

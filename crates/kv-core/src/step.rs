@@ -257,9 +257,9 @@ pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct NothingElsewhere;
 
 impl Fetcher for NothingElsewhere {
-    fn value(&self, _key: &[u8], version: Version, place: Place) -> Result<Vec<u8>, Error> {
-        let fault = format!("no value is elsewhere, yet version {version} was sought at {place:?}");
-        Err(Error::Internal(fault))
+    /// The value of a version that had expired: it was given back, and nobody else has it.
+    fn value(&self, key: &[u8], _version: Version, _place: Place) -> Result<Vec<u8>, Error> {
+        Err(Error::Pruned(key.into()))
     }
 
     fn older(&self, _key: &[u8], _older: Older) -> Result<Vec<Fetched>, Error> {

@@ -254,7 +254,7 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::Transactions => &status::TRANSACTIONS,
         Request::Revision => &status::REVISION,
         Request::Locks => &status::LOCKS,
-        Request::Shards => &status::SHARDS,
+        Request::Shards { .. } => &status::SHARDS,
         Request::Stats => &status::STATS,
         Request::Check => &status::CHECK,
         Request::Checkpoint => &durability::CHECKPOINT,
@@ -290,13 +290,14 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Scan(selection) | Request::Count(selection) => scan::write(out, selection),
         Request::Nearest(nearest) => nearest::write(out, nearest),
         Request::Backup { file } => durability::write_backup(out, file),
+        Request::Shards { with_load: true } => writing::keyword(out, "LOAD"),
         Request::Format(format) => writing::keyword(out, format.as_str()),
         Request::Help(Some(spec)) => writing::keyword(out, spec.name),
         Request::CommitAll
         | Request::Transactions
         | Request::Revision
         | Request::Locks
-        | Request::Shards
+        | Request::Shards { with_load: false }
         | Request::Stats
         | Request::Check
         | Request::Checkpoint

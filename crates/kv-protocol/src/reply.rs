@@ -278,6 +278,21 @@ pub enum StatValue<'a> {
     Text(&'a str),
 }
 
+/// How busy a shard is, counted since the server was started but for what is in memory now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardLoad {
+    /// Keys in memory, deleted ones included.
+    pub resident: u64,
+    /// Bytes of memory that the shard takes.
+    pub memory_bytes: u64,
+    /// Reads of single keys.
+    pub reads: u64,
+    /// Keys and values that were read back from disk.
+    pub fetches: u64,
+    /// Keys and values that gave way.
+    pub evictions: u64,
+}
+
 /// One row of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -347,6 +362,8 @@ pub enum Row<'a> {
         keys: u64,
         /// How many bytes they take.
         bytes: u64,
+        /// How busy it is, if that was asked for.
+        load: Option<ShardLoad>,
     },
     /// A counter of the server.
     Stat {

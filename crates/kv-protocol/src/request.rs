@@ -309,7 +309,10 @@ pub enum Request<'a> {
     /// List the locks held and waited for.
     Locks,
     /// List the shards.
-    Shards,
+    Shards {
+        /// With how busy each is.
+        with_load: bool,
+    },
     /// List the server's counters.
     Stats,
     /// Verify the store's invariants.

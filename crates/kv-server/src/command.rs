@@ -102,7 +102,7 @@ impl Client {
             Request::Transactions => self.transactions(out),
             Request::Revision => self.revision(out),
             Request::Locks => Ok(self.locks()),
-            Request::Shards => self.shards(out),
+            Request::Shards { with_load } => self.shards(out, *with_load),
             Request::Stats => self.stats(out),
             Request::Check => self.check(out),
             Request::Checkpoint => self.checkpoint(out),

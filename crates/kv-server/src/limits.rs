@@ -49,6 +49,8 @@ pub const MEMORY_SHARE_SPARE: u64 = 32;
 pub const HUGE_PAGES_FROM: u64 = GIB;
 /// How often it is looked how much memory the process takes.
 pub const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+/// After so many looks, some of what has expired gives back its memory.
+pub const LOOKS_PER_END_OF_EXPIRED: u32 = 10;
 
 /// Where the data is without `--data-dir`.
 pub const DATA_DIR_DEFAULT: &str = "./kv-data";

@@ -1,4 +1,4 @@
-//! Keeps the process within `--max-memory`.
+//! Keeps the process within `--max-memory`, and has what expired give its memory back.
 //!
 //! The store knows what its records and indexes take, and has keys give way by itself. It does not
 //! know what everything else takes: connections, SQLite's caches, a fold, write sets, what the
@@ -19,7 +19,9 @@ use std::thread;
 
 use kv_core::Database;
 
-use crate::limits::{HUGE_PAGES_FROM, MEMORY_LOOKED_AT_EVERY, MEMORY_SHARE_SPARE};
+use crate::limits::{
+    HUGE_PAGES_FROM, LOOKS_PER_END_OF_EXPIRED, MEMORY_LOOKED_AT_EVERY, MEMORY_SHARE_SPARE,
+};
 use crate::server::Server;
 
 /// To be called before memory is taken. Huge pages make a large store faster, and a small one
@@ -42,11 +44,18 @@ pub(crate) fn store_bytes_at_start(bytes_max: u64) -> usize {
 /// # Errors
 ///
 /// If the system gives no thread.
-pub(crate) fn watch(server: Weak<Server>, bytes_max: u64) -> std::io::Result<()> {
-    let mut keeper = Keeper { bytes_max, rest: 0 };
+pub(crate) fn watch(server: Weak<Server>, bytes_max: Option<u64>) -> std::io::Result<()> {
+    let mut keeper = bytes_max.map(|bytes_max| Keeper { bytes_max, rest: 0 });
+    let mut looks: u32 = 0;
     let watch = move || {
         while let Some(server) = server.upgrade() {
-            keeper.look(server.database());
+            if let Some(keeper) = &mut keeper {
+                keeper.look(server.database());
+            }
+            if looks.is_multiple_of(LOOKS_PER_END_OF_EXPIRED) {
+                server.database().end_expired();
+            }
+            looks = looks.wrapping_add(1);
             drop(server);
             thread::sleep(MEMORY_LOOKED_AT_EVERY);
         }

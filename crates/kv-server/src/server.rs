@@ -213,9 +213,8 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
             tokio::spawn(stop_when_failed(store.log().synced(), shutdown.clone()));
         }
         let listeners = server.bind()?;
-        if let Some(bytes_max) = server.config().memory_bytes_max {
-            memory::watch(Arc::downgrade(&server), bytes_max).map_err(Fault::System)?;
-        }
+        let bytes_max = server.config().memory_bytes_max;
+        memory::watch(Arc::downgrade(&server), bytes_max).map_err(Fault::System)?;
         listeners.iter().for_each(|listener| listener.announce("lines"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
         let drain = shutdown.drain_token().clone();

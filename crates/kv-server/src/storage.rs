@@ -34,6 +34,7 @@ pub(crate) fn builder(config: &Config) -> Builder {
         .nesting_max(config.nesting_max)
         .write_set_bytes_max(share(config, config.write_set_bytes_max, MEMORY_SHARE_WRITE_SET))
         .memory_max(config.memory_bytes_max.map(memory::store_bytes_at_start))
+        .tombstone_retention(config.tombstone_retention)
         .eviction(match config.eviction {
             Eviction::Lru => kv_core::Eviction::Lru,
             Eviction::None => kv_core::Eviction::None,

@@ -295,6 +295,11 @@ impl Record {
         }
     }
 
+    /// Whether there is nothing under the key, or will be nothing some day if nobody writes it.
+    pub(crate) fn is_mortal(&self) -> bool {
+        self.flags() & (FLAG_TOMBSTONE | FLAG_EXPIRES) != 0
+    }
+
     /// When it expires, in milliseconds since the Unix epoch; none is never.
     pub(crate) fn expires_ms(&self) -> Option<u64> {
         if self.flags() & FLAG_EXPIRES == 0 {

@@ -17,6 +17,7 @@
 //! changes a key has its newest version in memory.
 
 pub(crate) mod check;
+pub(crate) mod expiry;
 pub(crate) mod sweep;
 
 use std::collections::VecDeque;
@@ -51,6 +52,10 @@ pub(crate) struct ShardState {
     superseded_records: usize,
     /// Records of nothing.
     nothings: usize,
+    /// Slots whose newest version is a delete, or can expire.
+    mortals: usize,
+    /// The slot that is looked at next for what has expired.
+    ending_hand: u32,
     bytes: Bytes,
 
     // ---- What has left memory.
@@ -295,6 +300,7 @@ impl ShardState {
         self.live_keys += usize::from(!record.is_tombstone());
         let Some(number) = slot else { return self.create(hash, record, placement) };
         self.bytes.add(&record);
+        self.mortals += usize::from(record.is_mortal());
         let slot = &mut self.slots[number];
         slot.warm(self.heat_max);
         debug_assert!(record.revision() > slot.newest.revision());
@@ -302,6 +308,7 @@ impl ShardState {
         debug_assert_eq!(record.version().0, slot.newest.version().0 + 1);
         let superseded = std::mem::replace(&mut slot.newest, record);
         self.live_keys -= usize::from(!superseded.is_tombstone());
+        self.mortals -= usize::from(superseded.is_mortal());
         if superseded.is_nothing() {
             self.nothings -= 1;
             self.bytes.take(&superseded);
@@ -325,6 +332,7 @@ impl ShardState {
     fn create(&mut self, hash: u64, record: Record, placement: &Placement) -> u32 {
         self.bytes.add(&record);
         self.nothings += usize::from(record.is_nothing());
+        self.mortals += usize::from(record.is_mortal());
         let number = self.slots.push(Slot::new(record));
         self.order.insert(number, &self.slots);
         self.index.insert(hash, number, &self.slots, placement);
@@ -355,6 +363,7 @@ impl ShardState {
         let slot = &self.slots[number];
         debug_assert!(slot.older == 0 && !slot.is_queued);
         self.nothings -= usize::from(slot.newest.is_nothing());
+        self.mortals -= usize::from(slot.newest.is_mortal());
         self.bytes.take(&slot.newest);
         self.order.remove(number, &self.slots);
         self.index.remove(hash, number);

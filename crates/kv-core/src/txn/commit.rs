@@ -310,8 +310,8 @@ impl Shared {
     ) -> Step<()> {
         match slot.map(|slot| state.newest_in(slot)) {
             None if state.may_be_away(hash) => return Err(Fetch::newest(key)),
-            Some(newest) if !newest.is_tombstone() => _ = Value::of(newest)?,
-            None | Some(_) => {}
+            Some(newest) => self.have_value(newest)?,
+            None => {}
         }
         let bytes = match write {
             Write::Put { record: Some(record), .. } => record.memory_bytes(),

@@ -78,7 +78,10 @@ impl Shared {
         let mut versions: Vec<Record> = {
             let state = self.shards.read_key(self.shards.placement.shard(hash));
             let found = state.history(hash, key, revision).ok_or_else(|| Fetch::newest(key))?;
-            found.cloned().collect()
+            // Without files, what had expired may have been given back for good.
+            let is_stored = self.memory.is_stored();
+            let is_kept = |record: &&Record| is_stored || record.place().is_none();
+            found.filter(is_kept).cloned().collect()
         };
         // What is kept goes by what the caller may know: a newer version may still be taken back.
         let newest = versions.first().map(Record::version);

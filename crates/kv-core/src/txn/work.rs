@@ -18,6 +18,7 @@ use crate::lock::table::Holder;
 use crate::lock::wait::{LockWait, Outcome};
 use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
+use crate::memory::Way;
 use crate::step::{Fetch, Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
@@ -314,9 +315,18 @@ impl Shared {
             return Ok(());
         }
         match self.newest(key)? {
-            Some(newest) if !newest.is_tombstone() => Value::of(&newest).map(|_| ()),
-            _ => Ok(()),
+            Some(newest) => self.have_value(&newest),
+            None => Ok(()),
         }
+    }
+
+    /// Returns well if a newest version that is to be superseded has its value in memory, where
+    /// values leave it: a view may need it when it is no longer kept elsewhere.
+    pub(crate) fn have_value(&self, newest: &Record) -> Step<()> {
+        if self.memory.way() != Way::Value || newest.is_tombstone() {
+            return Ok(());
+        }
+        Value::of(newest).map(|_| ())
     }
 
     /// Refuses a write for which there is no room. A delete always has some.

@@ -373,6 +373,7 @@ impl Store {
                 String::new()
             }
             Command::Sweep => {
+                self.db.end_expired();
                 self.db.sweep();
                 String::new()
             }

@@ -301,3 +301,91 @@ fn the_clock_does_not_run_backwards_when_a_store_is_opened_again() {
     assert_eq!(get(&mut again.session(), "k"), None);
     assert!(again.session().get_at(b"k", Revision(1)).unwrap().is_some(), "it was there then");
 }
+
+/// The values take so much that it is seen when they are given back.
+fn bytes(db: &Database) -> usize {
+    db.shards().iter().map(|shard| shard.bytes).sum()
+}
+
+#[test]
+fn what_has_expired_gives_its_memory_back_and_keeps_its_counter() {
+    let (clock, db) = store();
+    let mut session = db.session();
+    let value = [b'v'; 10_000];
+    for (key, ttl_s) in [("a", 5), ("b", 50)] {
+        let key = key.as_bytes();
+        session.put(None, key, &value, ValueKind::Text, None).unwrap();
+        session.put_expiring(None, key, &value, ValueKind::Text, None, ttl_s).unwrap();
+    }
+    let mut view = db.session();
+    begin(&mut view, Isolation::Snapshot);
+    clock.advance(seconds(10));
+    db.end_expired();
+    assert!(bytes(&db) > 40_000, "a view reads it still");
+    assert_eq!(get(&mut view, "a").as_deref(), Some(&value[..]));
+    view.rollback(None).unwrap();
+    db.end_expired();
+    assert!((20_000..21_000).contains(&bytes(&db)), "{} bytes", bytes(&db));
+    assert_eq!(get(&mut session, "a"), None);
+    let pruned = drive(&mut session, |session| session.get_version(b"a", Version(2)));
+    assert_eq!(pruned.unwrap_err(), Error::Pruned((*b"a").into()));
+    assert_eq!(session.history(b"a", None).unwrap(), []);
+    assert_eq!(drive(&mut session, |session| session.add(None, b"a", 7)).unwrap(), 7);
+    assert_eq!(session.meta(None, b"a").unwrap().map(|meta| meta.version), Some(Version(3)));
+    assert!(drive(&mut session, |session| session.delete(None, b"a", None)).unwrap());
+    drop((session, view));
+    db.check_idle().unwrap();
+}
+
+#[test]
+fn what_was_deleted_or_expired_long_ago_is_as_if_it_had_never_been() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let mut builder = Database::builder();
+    let db = builder.clock(Arc::clone(&clock) as _).tombstone_retention(seconds(60)).open();
+    let mut session = db.session();
+    put_for(&mut session, "expired", 5);
+    put_for(&mut session, "later", 100);
+    db.put("deleted", "1").unwrap();
+    assert!(db.delete("deleted").unwrap());
+    let deleted = db.revision();
+    db.put("there", "1").unwrap();
+    clock.advance(seconds(61));
+    db.end_expired();
+    assert_eq!(session.history(b"deleted", None).unwrap(), []);
+    assert_eq!(session.history(b"expired", None).unwrap().len(), 1, "it was there for 5 s");
+    let at = BeginOptions {
+        isolation: Some(Isolation::Readonly),
+        at: Some(Revision(deleted.0 - 1)),
+        ..BeginOptions::default()
+    };
+    let error = session.begin(at).unwrap_err();
+    assert_eq!(error, Error::PrunedRevision { asked: Revision(deleted.0 - 1), oldest: deleted });
+    let at = session.get_at(b"deleted", Revision(deleted.0 - 1));
+    assert_eq!(failure(at), Error::Pruned((*b"deleted").into()));
+    clock.advance(seconds(5));
+    db.end_expired();
+    assert_eq!(session.history(b"expired", None).unwrap(), []);
+    assert_eq!(db.stats().keys, 2);
+    for key in ["deleted", "expired"] {
+        db.put(key, "again").unwrap();
+        let meta = session.meta(None, key.as_bytes()).unwrap();
+        assert_eq!(meta.map(|meta| meta.version), Some(Version(1)), "{key}");
+    }
+    drop(session);
+    db.check_idle().unwrap();
+}
+
+/// Calls an operation until it has a result.
+fn drive<T>(
+    session: &mut Session,
+    mut operation: impl FnMut(&mut Session) -> Step<T>,
+) -> Result<T, Error> {
+    loop {
+        match operation(session) {
+            Ok(done) => return Ok(done),
+            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
+            Err(Pause::Failed(error)) => return Err(*error),
+            Err(pause) => panic!("{pause:?}"),
+        }
+    }
+}

@@ -101,13 +101,18 @@ pub struct Identity {
     pub is_backup: bool,
 }
 
-/// What a snapshot says of itself for STATS, in bytes.
+/// What a snapshot says of itself for STATS; files in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SnapshotStats {
     /// The file.
     pub file_bytes: u64,
     /// Its write-ahead log, if it has one.
     pub wal_bytes: u64,
+    /// Keys in it, deleted ones included; none if it does not count them.
+    pub keys: Option<u64>,
+    /// Versions in it beside the newest, those included that are no longer kept and not removed
+    /// yet; none if it does not count them.
+    pub older_versions: Option<u64>,
 }
 
 /// A durable state at one revision.

@@ -1,9 +1,11 @@
 //! `TRANSACTIONS` `REVISION` `LOCKS` `SHARDS` `STATS` `CHECK`: what the server holds and does.
 //!
-//! None of them takes a word.
+//! SHARDS takes a word, the others none.
 
 use super::{CommandSpec, Example, Flags, Group};
+use crate::reply::ErrorReply;
 use crate::request::Request;
+use crate::request::arguments::{Arguments, is};
 
 /// What the specs below have in common.
 const STATUS: CommandSpec = CommandSpec {
@@ -62,12 +64,33 @@ pub(super) const LOCKS: CommandSpec = CommandSpec {
 
 pub(super) const SHARDS: CommandSpec = CommandSpec {
     name: "SHARDS",
-    syntax: "SHARDS",
+    syntax: "SHARDS [LOAD]",
     summary: "the shards: index, keys, bytes",
-    examples: &[Example::new("SHARDS", "0 512 40960\n1 498 39840\nEND 2")],
-    parse: |_| Ok(Request::Shards),
+    detail: "Bytes are those of keys and values in memory, older versions included. With LOAD, \
+             each row goes on with the keys that are in memory, the bytes of memory that the shard \
+             takes, and, counted since the server was started, how many single keys were read, \
+             how many keys or values were read back from disk, and how many gave way.",
+    examples: &[
+        Example::new("SHARDS", "0 512 40960\n1 498 39840\nEND 2"),
+        Example::new(
+            "SHARDS LOAD",
+            "0 512 40960 512 88064 1204 0 0\n1 498 39840 498 86016 90417 0 0\nEND 2",
+        ),
+    ],
+    parse: shards,
     ..STATUS
 };
+
+fn shards<'a>(arguments: &mut Arguments<'a>) -> Result<Request<'a>, ErrorReply> {
+    match arguments.next()? {
+        None => Ok(Request::Shards { with_load: false }),
+        Some(word) if is(&word, "LOAD") => {
+            arguments.end()?;
+            Ok(Request::Shards { with_load: true })
+        }
+        Some(word) => Err(arguments.unexpected(&word)),
+    }
+}
 
 pub(super) const STATS: CommandSpec = CommandSpec {
     name: "STATS",
@@ -99,7 +122,8 @@ mod tests {
         assert_eq!(parsed("TRANSACTIONS"), Request::Transactions);
         assert_eq!(parsed("revision"), Request::Revision);
         assert_eq!(parsed("Locks"), Request::Locks);
-        assert_eq!(parsed("SHARDS"), Request::Shards);
+        assert_eq!(parsed("SHARDS"), Request::Shards { with_load: false });
+        assert_eq!(parsed("shards load"), Request::Shards { with_load: true });
         assert_eq!(parsed("STATS"), Request::Stats);
         assert_eq!(parsed("info"), Request::Stats);
         assert_eq!(parsed("CHECK"), Request::Check);
@@ -107,9 +131,13 @@ mod tests {
 
     #[test]
     fn none_takes_a_word() {
-        for name in ["TRANSACTIONS", "REVISION", "LOCKS", "SHARDS", "STATS", "CHECK"] {
+        for name in ["TRANSACTIONS", "REVISION", "LOCKS", "STATS", "CHECK"] {
             let error = argument_error(&format!("{name} 1"));
             assert_eq!(error, format!("{name} did not expect \"1\": {name}"));
+        }
+        for (line, word) in [("SHARDS 1", "1"), ("SHARDS LOAD 1", "1")] {
+            let expected = format!("SHARDS did not expect \"{word}\": SHARDS [LOAD]");
+            assert_eq!(argument_error(line), expected);
         }
     }
 }

@@ -129,10 +129,17 @@ pub(super) fn row(out: &mut Vec<u8>, first: bool, row: &Row<'_>) {
             text(out, "state", state.as_str());
             number(out, "age_in_ms", *age_ms);
         }
-        Row::Shard { index, keys, bytes } => {
+        Row::Shard { index, keys, bytes, load } => {
             number(out, "index", *index);
             number(out, "keys", *keys);
             number(out, "bytes", *bytes);
+            if let Some(load) = load {
+                number(out, "resident", load.resident);
+                number(out, "memory_bytes", load.memory_bytes);
+                number(out, "reads", load.reads);
+                number(out, "fetches", load.fetches);
+                number(out, "evictions", load.evictions);
+            }
         }
         Row::Stat { name, value } => {
             text(out, "name", name);

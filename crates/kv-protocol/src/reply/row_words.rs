@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Bound;
 
-use super::{Datum, ListKind, LockMode, LockState, LockTarget, Row, StatValue, TransactionState};
+use super::{
+    Datum, ListKind, LockMode, LockState, LockTarget, Row, ShardLoad, StatValue, TransactionState,
+};
 use crate::request::Isolation;
 use crate::time::parse_time;
 use crate::units::parse_u64;
@@ -119,8 +121,20 @@ fn lock<'a>(words: &'a [Word<'_>]) -> Option<Row<'a>> {
 }
 
 fn shard<'a>(words: &'a [Word<'_>]) -> Option<Row<'a>> {
+    let (words, load) = words.split_at_checked(3)?;
+    let load = match load {
+        [] => None,
+        [resident, memory_bytes, reads, fetches, evictions] => Some(ShardLoad {
+            resident: number(resident)?,
+            memory_bytes: number(memory_bytes)?,
+            reads: number(reads)?,
+            fetches: number(fetches)?,
+            evictions: number(evictions)?,
+        }),
+        _ => return None,
+    };
     let [index, keys, bytes] = words else { return None };
-    Some(Row::Shard { index: number(index)?, keys: number(keys)?, bytes: number(bytes)? })
+    Some(Row::Shard { index: number(index)?, keys: number(keys)?, bytes: number(bytes)?, load })
 }
 
 fn stat<'a>(words: &'a [Word<'_>]) -> Option<Row<'a>> {

@@ -241,8 +241,18 @@ fn locks() {
 
 #[test]
 fn shards_stats_and_help() {
-    let rows = [Row::Shard { index: 0, keys: 512, bytes: 40_960 }];
+    let rows = [Row::Shard { index: 0, keys: 512, bytes: 40_960, load: None }];
     assert_eq!(list(Format::Text, ListKind::Shards, &rows), "0 512 40960\nEND 1\n");
+    let load =
+        ShardLoad { resident: 500, memory_bytes: 80_000, reads: 7, fetches: 2, evictions: 12 };
+    let rows = [Row::Shard { index: 0, keys: 512, bytes: 40_960, load: Some(load) }];
+    let shown = "0 512 40960 500 80000 7 2 12\nEND 1\n";
+    assert_eq!(list(Format::Text, ListKind::Shards, &rows), shown);
+    let reply: Value = serde_json::from_str(&list(Format::Json, ListKind::Shards, &rows)).unwrap();
+    assert_eq!(
+        (&reply["rows"][0]["bytes"], &reply["rows"][0]["evictions"]),
+        (&40_960.into(), &12.into())
+    );
     let rows = [
         Row::Stat { name: "keys", value: StatValue::Number(5) },
         Row::Stat { name: "note", value: StatValue::Text("two words\n") },
@@ -387,7 +397,15 @@ proptest! {
             ListKind::Transactions,
             &Row::Transaction { id: session, parent: txn, isolation, state, age_ms, writes: 0 },
         );
-        check_row(ListKind::Shards, &Row::Shard { index: 0, keys: session, bytes: age_ms });
+        let load = txn.map(|resident| ShardLoad {
+            resident,
+            memory_bytes: age_ms,
+            reads: session,
+            fetches: 0,
+            evictions: 1,
+        });
+        let shard = Row::Shard { index: 0, keys: session, bytes: age_ms, load };
+        check_row(ListKind::Shards, &shard);
         check_row(ListKind::Help, &Row::Help { topic: &name, text: &word });
         for value in [StatValue::Number(age_ms), StatValue::Text(&word)] {
             check_row(ListKind::Stats, &Row::Stat { name: &name, value });

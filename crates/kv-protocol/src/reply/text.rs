@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Bound;
 
-use super::{Datum, ErrorReply, LockTarget, Meta, Reply, Row, StatValue};
+use super::{Datum, ErrorReply, LockTarget, Meta, Reply, Row, ShardLoad, StatValue};
 use crate::time::write_time;
 use crate::word::quote::write_text;
 use crate::word::write_quoted;
@@ -80,9 +80,15 @@ pub(super) fn row(out: &mut Vec<u8>, row: &Row<'_>) {
             words(out, [mode.as_str(), state.as_str()]);
             integer(out, *age_ms);
         }
-        Row::Shard { index, keys, bytes } => {
+        Row::Shard { index, keys, bytes, load } => {
             numbers(out, [*index, *keys]);
             integer(out, *bytes);
+            if let Some(ShardLoad { resident, memory_bytes, reads, fetches, evictions }) = load {
+                for number in [resident, memory_bytes, reads, fetches, evictions] {
+                    out.push(b' ');
+                    integer(out, *number);
+                }
+            }
         }
         Row::Stat { name, value } => stat(out, name, *value),
         Row::Help { topic, text } => {

@@ -1,13 +1,14 @@
 //! LOCKS, SHARDS, STATS, CHECK, HELP: what the server says of itself.
 
-use kv_core::Step;
+use kv_core::{ShardStats, Step};
 use kv_persist::store::StoreStats;
 use kv_protocol::command::{self, CommandSpec, help};
-use kv_protocol::reply::StatValue;
+use kv_protocol::reply::{ShardLoad, StatValue};
 use kv_protocol::{ListKind, Reply, Row};
 
 use super::listing::{Locks, Source};
 use super::{Client, Next};
+use crate::memory;
 
 impl Client {
     pub(super) fn locks(&mut self) -> Next {
@@ -15,13 +16,20 @@ impl Client {
         self.listing(Source::Locks(locks), None)
     }
 
-    pub(super) fn shards(&mut self, out: &mut Vec<u8>) -> Step<Next> {
+    pub(super) fn shards(&mut self, out: &mut Vec<u8>, with_load: bool) -> Step<Next> {
         let shards = self.server.database().shards();
         self.session.depend_on_newest();
         let rows = shards.iter().map(|shard| Row::Shard {
             index: shard.index.0 as u64,
             keys: shard.keys as u64,
             bytes: shard.bytes as u64,
+            load: with_load.then_some(ShardLoad {
+                resident: shard.resident_keys as u64,
+                memory_bytes: shard.memory_bytes as u64,
+                reads: shard.reads,
+                fetches: shard.fetches,
+                evictions: shard.evictions,
+            }),
         });
         self.list(out, ListKind::Shards, rows)
     }
@@ -45,9 +53,31 @@ impl Client {
             ("lock_waits", number(store.lock_waits)),
         ];
         let of_files = self.server.store().map(|store| file_stats(&store.stats()));
-        let stats = stats.into_iter().chain(of_files.into_iter().flatten());
+        let of_memory = self.memory_stats();
+        let stats = stats.into_iter().chain(of_memory).chain(of_files.into_iter().flatten());
         self.session.depend_on_newest();
         self.list(out, ListKind::Stats, stats.map(|(name, value)| Row::Stat { name, value }))
+    }
+
+    /// The rows of STATS about memory, and what had to be fetched because it is bounded.
+    fn memory_stats(&self) -> [(&'static str, StatValue<'static>); 9] {
+        let database = self.server.database();
+        let shards = database.shards();
+        let sum = |of: fn(&ShardStats) -> u64| StatValue::Number(shards.iter().map(of).sum());
+        let bound = self.server.config().memory_bytes_max;
+        let store_bound = database.memory().map(|(bytes_max, _)| bytes_max as u64);
+        [
+            ("memory_bytes_max", or_none(bound)),
+            ("memory_resident_bytes", or_none(memory::resident_bytes())),
+            ("store_memory_bytes_max", or_none(store_bound)),
+            ("store_memory_bytes", sum(|shard| shard.memory_bytes as u64)),
+            ("keys_resident", sum(|shard| shard.resident_keys as u64)),
+            // A read that paused for a fetch is counted again when it has its key.
+            ("cache_hits", sum(|shard| shard.reads.saturating_sub(2 * shard.fetches))),
+            ("cache_misses", sum(|shard| shard.fetches)),
+            ("cache_misses_in_vain", sum(|shard| shard.fetched_nothing)),
+            ("cache_evictions", sum(|shard| shard.evictions)),
+        ]
     }
 
     pub(super) fn check(&mut self, out: &mut Vec<u8>) -> Step<Next> {
@@ -72,8 +102,12 @@ impl Client {
     }
 }
 
+fn or_none(number: Option<u64>) -> StatValue<'static> {
+    number.map_or(StatValue::Text("none"), StatValue::Number)
+}
+
 /// The rows of STATS about the log and the snapshot.
-fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 18] {
+fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 20] {
     let number = StatValue::Number;
     let (log, fold) = (&stats.log, &stats.checkpoint);
     [
@@ -90,6 +124,8 @@ fn file_stats(stats: &StoreStats) -> [(&'static str, StatValue<'static>); 18] {
         ("snapshot_revision", number(fold.through.0)),
         ("snapshot_bytes", number(fold.snapshot.file_bytes)),
         ("snapshot_wal_bytes", number(fold.snapshot.wal_bytes)),
+        ("snapshot_keys", or_none(fold.snapshot.keys)),
+        ("snapshot_older_versions", or_none(fold.snapshot.older_versions)),
         ("checkpoint_folds", number(fold.folds)),
         ("checkpoint_keys", number(fold.keys)),
         ("checkpoint_cpu_ms", number(fold.cpu_time.as_millis() as u64)),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use kv_testkit::model::{Condition, Isolation, Open, Place};
+use kv_testkit::model::{Condition, Conditions, Isolation, Open, Place};
 
 /// What a client asks for. Values are text; keys are, too.
 #[derive(Debug, Clone)]
@@ -67,6 +67,11 @@ pub(crate) enum Command {
     },
     Scan(Selection),
     Count(Selection),
+    Nearest {
+        number: String,
+        rows: u64,
+        prefix: Option<String>,
+    },
     ShowAll,
     Transactions,
 }
@@ -75,6 +80,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
     pub(crate) interval: Interval,
+    pub(crate) conditions: Conditions,
     pub(crate) after: Option<String>,
     pub(crate) limit: Option<u64>,
 }

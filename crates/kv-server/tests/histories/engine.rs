@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use kv_core::{
-    BeginOptions, Database, Error, Isolation, Parent, Pause, Revision, Row, ScanOptions, Session,
-    Step, TxnId, ValueKind, Version,
+    BeginOptions, Conditions, Database, Error, Isolation, Number, Parent, Pattern, Pause, Revision,
+    Row, ScanOptions, Session, Step, TxnId, ValueCondition, ValueKind, Version,
 };
 use kv_testkit::model::{self, Place};
 
@@ -78,6 +78,27 @@ impl EngineClient {
         })
     }
 
+    fn nearest(
+        &mut self,
+        txn: Option<TxnId>,
+        number: &str,
+        rows_max: u64,
+        prefix: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let x = Number::needed(number.as_bytes()).map_err(|error| refusal(&error))?;
+        let interval = prefix.map_or_else(kv_core::Interval::all, |prefix| {
+            kv_core::Interval::prefix(prefix.as_bytes())
+        });
+        self.block(|session| {
+            let mut nearest = session.nearest(txn, &x, rows_max, &interval)?;
+            let mut rows = Vec::new();
+            while let Some(found) = nearest.next_row()? {
+                rows.push(pair(&found));
+            }
+            Ok(Answer::Pairs(rows))
+        })
+    }
+
     fn history(&mut self, key: &str) -> Result<Answer, Refusal> {
         let versions = self.block(|session| session.history(key.as_bytes(), None))?;
         let told = |past: kv_core::Past| Past {
@@ -132,16 +153,16 @@ impl EngineClient {
                 Ok(Answer::Open(self.session.transactions().iter().map(told).collect()))
             }
             Command::Scan(selection) => {
-                let options = options(selection);
-                let pair = |row: &Row| {
-                    (text(row.key()), row.value().map(|value| text(&value)).unwrap_or_default())
-                };
+                let options = options(selection).map_err(|error| refusal(&error))?;
                 self.list(|session| session.scan(txn, &options), pair).map(Answer::Pairs)
             }
             Command::Count(selection) => {
-                let options = options(selection);
+                let options = options(selection).map_err(|error| refusal(&error))?;
                 let count = self.block(|session| session.scan(txn, &options)?.count_rows(u64::MAX));
                 count.map(|count| Answer::Number(count.cast_signed()))
+            }
+            Command::Nearest { number, rows, prefix } => {
+                self.nearest(txn, number, *rows, prefix.as_deref())
             }
             Command::ShowAll => {
                 let shown = |row: &Row| {
@@ -230,7 +251,9 @@ impl Client for EngineClient {
                 let (key, value) = (key.as_bytes(), value.as_bytes());
                 drop(self.session.put(id, key, value, ValueKind::Text, None));
             }
-            Command::Scan(selection) => drop(self.session.scan(id, &options(selection))),
+            Command::Scan(selection) => {
+                drop(options(selection).map(|options| self.session.scan(id, &options)));
+            }
             Command::Get { key, .. } => drop(self.session.get_for_update(id, key.as_bytes())),
             _ => drop(self.session.commit(id)),
         }
@@ -281,7 +304,7 @@ fn condition_of(condition: model::Condition) -> Option<kv_core::Condition> {
     }
 }
 
-fn options(selection: &Selection) -> ScanOptions {
+fn options(selection: &Selection) -> Result<ScanOptions, Error> {
     let interval = match &selection.interval {
         Interval::All => kv_core::Interval::all(),
         Interval::Prefix(prefix) => kv_core::Interval::prefix(prefix.as_bytes()),
@@ -291,7 +314,33 @@ fn options(selection: &Selection) -> ScanOptions {
         Some(after) => interval.after(after.as_bytes()),
         None => interval,
     };
-    ScanOptions { limit: selection.limit, ..ScanOptions::of(interval) }
+    let key = selection.conditions.key.as_ref().map(pattern).transpose()?;
+    let value = selection.conditions.value.as_ref().map(value_condition).transpose()?;
+    Ok(ScanOptions { interval, conditions: Conditions { key, value }, limit: selection.limit })
+}
+
+fn pattern(pattern: &model::Pattern) -> Result<Pattern, Error> {
+    match pattern {
+        model::Pattern::Glob(glob) => Pattern::glob(glob.as_bytes()),
+        model::Pattern::Regex(regex) => Pattern::regex(regex.as_bytes()),
+    }
+}
+
+fn value_condition(condition: &model::ValueCondition) -> Result<ValueCondition, Error> {
+    Ok(match condition {
+        model::ValueCondition::Equal(value) => ValueCondition::Equal(value.as_bytes().into()),
+        model::ValueCondition::Matches(of) => ValueCondition::Matches(pattern(of)?),
+        model::ValueCondition::Range(from, to) => {
+            ValueCondition::Within(kv_core::Interval::range(from.as_bytes(), to.as_bytes()))
+        }
+        model::ValueCondition::Number(low, high) => {
+            ValueCondition::between(low.as_bytes(), high.as_bytes())?
+        }
+    })
+}
+
+fn pair(row: &Row) -> (String, String) {
+    (text(row.key()), row.value().map(|value| text(&value)).unwrap_or_default())
 }
 
 fn refusal(error: &Error) -> Refusal {

@@ -4,6 +4,7 @@
 //! keys of their own; in the other they share keys, and a command that is refused because another
 //! of the client's own transactions holds the lock is not done in the model either.
 
+mod conditions;
 mod double;
 mod generate;
 
@@ -17,6 +18,7 @@ use kv_core::clock::ManualClock;
 use crate::command::{Answer, Client, Past, Refusal};
 use crate::engine::EngineClient;
 use crate::seed::{Random, Round, rounds, say};
+use crate::tcp::{Served, TcpClient};
 use double::Double;
 use generate::Generator;
 
@@ -33,6 +35,9 @@ struct Setting {
     history: Option<usize>,
     /// Whether transactions that are open together may meet on a key.
     shares_keys: bool,
+    /// Whether the client talks to a server. Then nothing expires, since its clock is not moved by
+    /// hand.
+    is_wire: bool,
 }
 
 #[test]
@@ -45,6 +50,18 @@ fn transactions_that_share_keys() {
     run_all("modelled::transactions_that_share_keys", true);
 }
 
+#[test]
+fn the_same_over_the_wire() {
+    rounds("modelled::the_same_over_the_wire", COMMANDS / 2, |round| {
+        let mut answers = BTreeMap::new();
+        for (run, shares_keys) in [(100, false), (101, true)] {
+            let setting = Setting { shards: 4, history: None, shares_keys, is_wire: true };
+            over_the_wire(setting, round, round.random(run), &mut answers);
+        }
+        say(format_args!("{} commands: {answers:?}", round.size * 2));
+    });
+}
+
 fn run_all(test: &'static str, shares_keys: bool) {
     rounds(test, COMMANDS, |round| {
         let mut answers = BTreeMap::new();
@@ -52,7 +69,8 @@ fn run_all(test: &'static str, shares_keys: bool) {
         for shards in [1, 2, 16] {
             for history in [Some(1), Some(2), None] {
                 let random = round.random(runs);
-                compare(Setting { shards, history, shares_keys }, round, random, &mut answers);
+                let setting = Setting { shards, history, shares_keys, is_wire: false };
+                over_the_engine(setting, round, random, &mut answers);
                 runs += 1;
             }
         }
@@ -65,19 +83,49 @@ fn run_all(test: &'static str, shares_keys: bool) {
     });
 }
 
-/// Does random commands on both, and compares.
-fn compare(setting: Setting, round: &Round, random: Random, answers: &mut BTreeMap<String, usize>) {
+/// How often each answer was given.
+type Answers = BTreeMap<String, usize>;
+
+fn over_the_engine(setting: Setting, round: &Round, random: Random, answers: &mut Answers) {
     let clock = Arc::new(ManualClock::new(0));
     let mut builder = Database::builder();
     builder.shards(setting.shards).history(setting.history).view_age_max(Duration::MAX);
     let database = builder.clock(Arc::clone(&clock) as _).open();
     let mut client = EngineClient::new(&database);
-    let mut double = Double::new(setting.history);
-    let mut generator = Generator::new(random, setting.shares_keys);
+    let pass = |pause_ms| clock.advance(Duration::from_millis(pause_ms));
+    let check = || {
+        database.check().unwrap();
+        database.check_idle().unwrap();
+    };
+    compare(setting, round, random, answers, &mut client, pass, check);
+    drop(client);
+    database.check_idle().unwrap();
+}
+
+fn over_the_wire(setting: Setting, round: &Round, random: Random, answers: &mut Answers) {
+    let served = Served::start(&["--shards", &setting.shards.to_string(), "--history", "all"]);
+    let mut client = TcpClient::new(served.address);
+    let check = || served.server.database().check().unwrap();
+    compare(setting, round, random, answers, &mut client, |_| {}, check);
+}
+
+/// Does random commands on both, and compares. `pass` lets time pass, `check` is called when the
+/// client has gone.
+fn compare(
+    setting: Setting,
+    round: &Round,
+    random: Random,
+    answers: &mut Answers,
+    client: &mut dyn Client,
+    pass: impl Fn(u64),
+    check: impl Fn(),
+) {
+    let mut double = Double::new(setting.history, setting.is_wire);
+    let mut generator = Generator::new(random, setting.shares_keys, !setting.is_wire);
     let mut past: VecDeque<String> = VecDeque::new();
     for number in 0..round.size {
         let pause_ms = generator.pause_ms();
-        clock.advance(Duration::from_millis(pause_ms));
+        pass(pause_ms);
         double.model.advance(pause_ms);
         let (txn, command) = generator.next(&double.model);
         let told = client.ask(txn, &command);
@@ -95,15 +143,12 @@ fn compare(setting: Setting, round: &Round, random: Random, answers: &mut BTreeM
             panic!("{setting:?}, {}\nbut the model says {expected}", past.join("\n"));
         }
         if number % 500 == 499 {
-            database.check().unwrap();
             client.vanish();
-            database.check_idle().unwrap();
+            check();
             double.close();
             generator.close();
         }
     }
-    drop(client);
-    database.check_idle().unwrap();
 }
 
 fn word_of(told: &Result<Answer, Refusal>) -> String {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_protocol::units::DurationText;
+use kv_protocol::word::Words;
 use kv_server::config::{Config, Endpoint, Surroundings};
 use kv_server::server::Server;
 use kv_server::shutdown::Shutdown;
-use kv_testkit::model::{Condition, Isolation, Place};
+use kv_testkit::model::{Condition, Conditions, Isolation, Open, Pattern, Place, ValueCondition};
 
 use crate::command::{Answer, Client, Command, Interval, Past, Refusal, Selection};
 
@@ -79,12 +80,11 @@ impl Drop for Served {
 pub(crate) struct TcpClient {
     address: SocketAddr,
     connection: Option<(TcpStream, BufReader<TcpStream>)>,
-    last_commit: u64,
 }
 
 impl TcpClient {
     pub(crate) fn new(address: SocketAddr) -> TcpClient {
-        TcpClient { address, connection: None, last_commit: 0 }
+        TcpClient { address, connection: None }
     }
 
     fn connection(&mut self) -> &mut (TcpStream, BufReader<TcpStream>) {
@@ -120,7 +120,8 @@ impl TcpClient {
             if line.starts_with("END ") {
                 return Ok(rows);
             }
-            rows.push(line.split(' ').map(|word| word.trim_matches('"').into()).collect());
+            let words = Words::new(line.as_bytes()).map(|word| word.unwrap().bytes.into_owned());
+            rows.push(words.map(|word| String::from_utf8(word).unwrap()).collect());
         }
     }
 
@@ -130,17 +131,21 @@ impl TcpClient {
         line: &str,
         read: impl Fn(&mut TcpClient) -> Result<T, Refusal>,
     ) -> (Result<T, Refusal>, Option<u64>) {
-        // Both at once, so that the answer to the second comes with that to the first.
-        self.send(&format!("{line}\nREVISION\n"));
+        // All at once, so that the other answers come with that to the line.
+        self.send(&format!("REVISION\n{line}\nREVISION\n"));
+        let before = self.line().unwrap();
         let told = read(self);
-        let revision = self.line().unwrap().parse().unwrap();
-        let changed = std::mem::replace(&mut self.last_commit, revision) != revision;
-        (told, changed.then_some(revision))
+        let revision = self.line().unwrap();
+        (told, (revision != before).then(|| revision.parse().unwrap()))
     }
 
     fn read_answer(&mut self, command: &Command) -> Result<Answer, Refusal> {
         match command {
-            Command::Scan(_) => Ok(Answer::Pairs(self.list()?.into_iter().map(pair).collect())),
+            Command::Scan(_) | Command::Nearest { .. } => {
+                Ok(Answer::Pairs(self.list()?.into_iter().map(pair).collect()))
+            }
+            Command::ShowAll => Ok(Answer::Shown(self.list()?.into_iter().map(shown).collect())),
+            Command::Transactions => Ok(Answer::Open(self.list()?.into_iter().map(open).collect())),
             Command::History { .. } => {
                 Ok(Answer::Versions(self.list()?.into_iter().map(past).collect()))
             }
@@ -172,7 +177,6 @@ impl Client for TcpClient {
 
     fn vanish(&mut self) {
         self.connection = None;
-        self.last_commit = 0;
     }
 }
 
@@ -204,6 +208,27 @@ fn answer(command: &Command, line: &str) -> Answer {
 fn pair(row: Vec<String>) -> (String, String) {
     let [key, value] = row.try_into().unwrap();
     (key, value)
+}
+
+fn shown(row: Vec<String>) -> (String, Option<String>, Option<u64>) {
+    let mut words = row.into_iter();
+    let (key, value) = (words.next().unwrap(), words.next().unwrap());
+    let txn = words.next().map(|id| id.parse().unwrap());
+    (key, Some(value).filter(|value| value != "NIL"), txn)
+}
+
+fn open(row: Vec<String>) -> Open {
+    let [id, parent, isolation, state, ..] = &row[..] else { panic!("{row:?}") };
+    Open {
+        id: id.parse().unwrap(),
+        parent: parent.parse().ok(),
+        isolation: match isolation.as_str() {
+            "SERIALIZABLE" => Isolation::Serializable,
+            "SNAPSHOT" => Isolation::Snapshot,
+            _ => Isolation::Readonly,
+        },
+        aborted: state == "aborted",
+    }
 }
 
 fn past(row: Vec<String>) -> Past {
@@ -244,13 +269,13 @@ fn line_of(txn: Option<u64>, command: &Command) -> String {
         Command::Commit => format!("COMMIT{id}"),
         Command::Rollback => format!("ROLLBACK{id}"),
         Command::CommitAll => "COMMITALL".into(),
-        Command::Get { key, for_update: false } => format!("GET {key}{id}"),
-        Command::Get { key, for_update: true } => format!("GET {key}{id} FOR UPDATE"),
-        Command::GetVersion { key, version } => format!("GET {key} VERSION {version}"),
-        Command::GetAt { key, revision } => format!("GET {key} AT {revision}"),
-        Command::Exists { key } => format!("EXISTS {key}{id}"),
-        Command::Meta { key } => format!("META {key}{id}"),
-        Command::History { key } => format!("HISTORY {key}"),
+        Command::Get { key, for_update: false } => format!("GET {}{id}", quoted(key)),
+        Command::Get { key, for_update: true } => format!("GET {}{id} FOR UPDATE", quoted(key)),
+        Command::GetVersion { key, version } => format!("GET {} VERSION {version}", quoted(key)),
+        Command::GetAt { key, revision } => format!("GET {} AT {revision}", quoted(key)),
+        Command::Exists { key } => format!("EXISTS {}{id}", quoted(key)),
+        Command::Meta { key } => format!("META {}{id}", quoted(key)),
+        Command::History { key } => format!("HISTORY {}", quoted(key)),
         Command::Put { key, value, condition } => {
             let condition = match condition {
                 Condition::Always => String::new(),
@@ -258,31 +283,64 @@ fn line_of(txn: Option<u64>, command: &Command) -> String {
                 Condition::Present => " IF PRESENT".into(),
                 Condition::Version(version) => format!(" IF VERSION {version}"),
             };
-            format!("PUT {key} {value}{id}{condition}")
+            format!("PUT {} {}{id}{condition}", quoted(key), quoted(value))
         }
-        Command::PutFor { key, value, ttl_s } => format!("PUT {key} {value}{id} EX {ttl_s}"),
-        Command::Expire { key, ttl_s: Some(ttl_s) } => format!("EXPIRE {key} {ttl_s}{id}"),
-        Command::Expire { key, ttl_s: None } => format!("PERSIST {key}{id}"),
-        Command::Ttl { key } => format!("TTL {key}{id}"),
+        Command::PutFor { key, value, ttl_s } => {
+            format!("PUT {} {}{id} EX {ttl_s}", quoted(key), quoted(value))
+        }
+        Command::Expire { key, ttl_s: Some(ttl_s) } => {
+            format!("EXPIRE {} {ttl_s}{id}", quoted(key))
+        }
+        Command::Expire { key, ttl_s: None } => format!("PERSIST {}{id}", quoted(key)),
+        Command::Ttl { key } => format!("TTL {}{id}", quoted(key)),
         Command::Delete { key, version } => {
             let version = version.map(|version| format!(" IF VERSION {version}"));
-            format!("DEL {key}{id}{}", version.unwrap_or_default())
+            format!("DEL {}{id}{}", quoted(key), version.unwrap_or_default())
         }
-        Command::Add { key, by } => format!("INCR {key} BY {by}{id}"),
+        Command::Add { key, by } => format!("INCR {} BY {by}{id}", quoted(key)),
         Command::Scan(selection) => format!("SCAN{}{id}", words_of(selection)),
         Command::Count(selection) => format!("COUNT{}{id}", words_of(selection)),
+        Command::Nearest { number, rows, prefix } => {
+            let prefix = prefix.as_ref().map(|prefix| format!(" PREFIX {}", quoted(prefix)));
+            format!("NEAREST {} {rows}{}{id}", quoted(number), prefix.unwrap_or_default())
+        }
         Command::ShowAll => format!("SHOWALL{id}"),
         Command::Transactions => "TRANSACTIONS".into(),
     }
 }
 
-fn words_of(Selection { interval, after, limit }: &Selection) -> String {
+fn words_of(Selection { interval, conditions, after, limit }: &Selection) -> String {
     let interval = match interval {
         Interval::All => String::new(),
-        Interval::Prefix(prefix) => format!(" PREFIX {prefix}"),
-        Interval::Range(from, to) => format!(" RANGE {from} {to}"),
+        Interval::Prefix(prefix) => format!(" PREFIX {}", quoted(prefix)),
+        Interval::Range(from, to) => format!(" RANGE {} {}", quoted(from), quoted(to)),
     };
+    let Conditions { key, value } = conditions;
+    let key = key.as_ref().map(pattern).unwrap_or_default();
+    let value = value.as_ref().map(|condition| match condition {
+        ValueCondition::Equal(value) => format!(" VALUE EQ {}", quoted(value)),
+        ValueCondition::Matches(of) => format!(" VALUE{}", pattern(of)),
+        ValueCondition::Range(from, to) => {
+            format!(" VALUE RANGE {} {}", quoted(from), quoted(to))
+        }
+        ValueCondition::Number(low, high) => {
+            format!(" VALUE NUMBER {} {}", quoted(low), quoted(high))
+        }
+    });
     let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
-    let after = after.as_ref().map(|after| format!(" AFTER {after}")).unwrap_or_default();
-    interval + &limit + &after
+    let after = after.as_ref().map(|after| format!(" AFTER {}", quoted(after)));
+    let [value, after] = [value, after].map(Option::unwrap_or_default);
+    interval + &key + &value + &limit + &after
+}
+
+fn pattern(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Glob(glob) => format!(" MATCH {}", quoted(glob)),
+        Pattern::Regex(regex) => format!(" REGEX {}", quoted(regex)),
+    }
+}
+
+/// A word that may have any characters but that of a new line.
+fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -398,7 +398,7 @@ impl<'a> Worker<'a> {
         };
         let after = self.random.percent(15).then(|| self.key());
         let limit = self.random.percent(50).then(|| self.random.below(4) as u64);
-        Selection { interval, after, limit }
+        Selection { interval, after, limit, ..Selection::default() }
     }
 }
 
@@ -443,7 +443,7 @@ fn note_answer(running: &mut Running<'_>, command: &Command, answer: Answer) {
 }
 
 fn note_scan(running: &mut Running<'_>, selection: &Selection, pairs: &[(String, String)]) {
-    let Selection { interval, after, limit } = selection;
+    let Selection { interval, after, limit, .. } = selection;
     let (mut from, mut to) = match interval {
         Interval::All => (String::new(), None),
         Interval::Prefix(prefix) => (prefix.clone(), Some("l".to_string())),

@@ -68,19 +68,6 @@ impl Model {
         Ok(pairs.take(interval.limit.unwrap_or(usize::MAX)).collect())
     }
 
-    /// COUNT.
-    ///
-    /// # Errors
-    /// As the command would.
-    pub fn count(
-        &self,
-        client: u32,
-        id: Option<u64>,
-        interval: &Interval,
-    ) -> Result<usize, Refusal> {
-        Ok(self.scan(client, id, interval)?.len())
-    }
-
     /// PUT.
     ///
     /// # Errors

@@ -14,11 +14,13 @@
 //! ```
 
 mod commands;
+mod conditions;
 mod expiry;
 mod transactions;
 
 use std::collections::BTreeMap;
 
+pub use conditions::{Conditions, NEAREST_MAX, Pattern, ValueCondition};
 pub use expiry::only;
 
 /// Any bytes.

@@ -131,3 +131,67 @@ fn what_expires_is_judged_by_each_at_its_time() {
     assert_eq!(model.expire(C, None, b"k", Some(5)), Ok(true));
     assert_eq!(model.meta(C, None, b"k").unwrap().unwrap().ttl_ms, Some(5));
 }
+
+fn keys(model: &Model, conditions: &Conditions) -> Vec<String> {
+    let pairs = model.select(C, None, &Interval::default(), conditions).unwrap();
+    pairs.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect()
+}
+
+#[test]
+fn conditions_hold_as_they_would_be_explained() {
+    let mut model = Model::default();
+    for (key, value) in [("a1", "7"), ("a2", "-0.5"), ("b1", "x7"), ("bé", "1e1"), ("c", "")] {
+        put(&mut model, None, key, value);
+    }
+    let key = |pattern: Pattern| Conditions { key: Some(pattern), value: None };
+    let value = |condition: ValueCondition| Conditions { key: None, value: Some(condition) };
+    let glob = |text: &str| Pattern::Glob(text.into());
+    let regex = |text: &str| Pattern::Regex(text.into());
+    for (conditions, found) in [
+        (key(glob("a*")), &["a1", "a2"][..]),
+        (key(glob("?[1-2]")), &["a1", "a2", "b1"]),
+        (key(glob("[!a]?")), &["b1", "bé"]),
+        (key(glob("*\\1")), &["a1", "b1"]),
+        (key(regex("1")), &["a1", "b1"]),
+        (key(regex("^.$")), &["c"]),
+        (key(regex("^a?b+[^1]*$")), &["bé"]),
+        (value(ValueCondition::Equal("".into())), &["c"]),
+        (value(ValueCondition::Matches(glob("*7"))), &["a1", "b1"]),
+        (value(ValueCondition::Range("-".into(), "7".into())), &["a2", "bé"]),
+        (value(ValueCondition::Number("-0.50".into(), "+9.9".into())), &["a1", "a2"]),
+        (value(ValueCondition::Number("10".into(), "100e-1".into())), &["bé"]),
+    ] {
+        assert_eq!(keys(&model, &conditions), found, "{conditions:?}");
+    }
+    for wrong in [
+        key(glob("[")),
+        value(ValueCondition::Matches(regex("("))),
+        value(ValueCondition::Number("1".into(), "0".into())),
+        value(ValueCondition::Number("1".into(), "one".into())),
+    ] {
+        let refused = model.select(C, None, &Interval::default(), &wrong);
+        assert_eq!(refused, Err(Refusal::Argument), "{wrong:?}");
+    }
+    let nearest = model.nearest(C, None, "3.25", 2, &Interval::default()).unwrap();
+    assert_eq!(nearest.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [b"a1", b"a2"]);
+}
+
+#[test]
+fn what_is_examined_begins_with_the_literal_prefix() {
+    let examined = |pattern: Pattern| {
+        let all = Interval { from: b"aa".to_vec(), to: Some(b"b".to_vec()), ..Interval::default() };
+        let examined = Conditions { key: Some(pattern), value: None }.examined(&all);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(examined.from), text(examined.to.unwrap()))
+    };
+    for (pattern, from, to) in [
+        (Pattern::Glob("ab\\*c*".into()), "ab*c", "ab*d"),
+        (Pattern::Glob("*ab".into()), "aa", "b"),
+        (Pattern::Glob("b".into()), "b", "b"),
+        (Pattern::Regex("^abc?".into()), "ab", "ac"),
+        (Pattern::Regex("^ab+c".into()), "ab", "ac"),
+        (Pattern::Regex("ab".into()), "aa", "b"),
+    ] {
+        assert_eq!(examined(pattern.clone()), (from.into(), to.into()), "{pattern:?}");
+    }
+}

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use kv_testkit::model::{
-    Bytes, Condition as WriteCondition, Interval, Isolation, Meta, Place, Refusal, only,
+    Bytes, Condition, Conditions, Interval, Isolation, Meta, Pattern, Place, Refusal,
+    ValueCondition, only,
 };
 
-use crate::conditions::{self, Condition};
 use crate::locks::{Request, Target, Tree};
 use crate::naive::{Flaw, Naive};
 
@@ -333,7 +333,7 @@ fn show_all(engine: &mut Naive, session: u32, id: Option<u64>) -> Outcome {
 
 fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Outcome {
     let (mut interval, mut limit, mut id) = (Interval::default(), None, None);
-    let (mut on_key, mut on_value) = (None, None);
+    let mut conditions = Conditions::default();
     while let Some(word) = words.next() {
         match word.to_ascii_uppercase().as_str() {
             "PREFIX" => interval = Interval::prefix(&words.next_bytes()?),
@@ -343,22 +343,15 @@ fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Out
             }
             "AFTER" => interval.after = Some(words.next_bytes()?),
             "LIMIT" => limit = Some(words.number()? as usize),
-            "VALUE" => on_value = Some(words.condition(None)?),
-            kind @ ("MATCH" | "REGEX") => on_key = Some(words.condition(Some(kind))?),
+            "VALUE" => conditions.value = Some(words.value_condition()?),
+            "MATCH" => conditions.key = Some(Pattern::Glob(words.needed()?)),
+            "REGEX" => conditions.key = Some(Pattern::Regex(words.needed()?)),
             number => id = Some(number.parse().map_err(|_| argument())?),
         }
     }
-    if let Some(prefix) = on_key.as_ref().map(Condition::prefix) {
-        let narrow = Interval::prefix(&prefix);
-        interval.from = interval.from.max(narrow.from);
-        interval.to = interval.to.into_iter().chain(narrow.to).min();
-    }
-    let mut pairs = engine.model.scan(session, id, &interval)?;
-    pairs.retain(|(key, value)| {
-        on_key.as_ref().is_none_or(|condition| condition.is_met_by(key))
-            && on_value.as_ref().is_none_or(|condition| condition.is_met_by(value))
-    });
-    pairs.truncate(limit.unwrap_or(usize::MAX));
+    let wanted = Interval { limit, ..interval.clone() };
+    let pairs = engine.model.select(session, id, &wanted, &conditions)?;
+    interval = conditions.examined(&interval);
     if let Some((last, _)) = pairs.last().filter(|_| limit == Some(pairs.len())) {
         interval.to = Some([last.as_slice(), &[0]].concat());
     }
@@ -371,8 +364,7 @@ fn scan(engine: &mut Naive, session: u32, counts: bool, mut words: Words) -> Out
 }
 
 fn nearest(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
-    let x: f64 = words.next().and_then(|word| word.parse().ok()).ok_or_else(argument)?;
-    let rows = words.number()?;
+    let (x, rows) = (words.needed()?, words.number()?);
     let (mut interval, mut id) = (Interval::default(), None);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -383,12 +375,8 @@ fn nearest(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
     if rows > 0 {
         read_lock(engine, session, id, Target::Range(interval.clone()))?;
     }
-    let mut pairs = engine.model.scan(session, id, &interval)?;
-    let distance = |value: &[u8]| conditions::number(value).map(|number| (number - x).abs());
-    pairs.retain(|(_, value)| distance(value).is_some());
-    // It keeps the order of keys among those that are as close.
-    pairs.sort_by(|(_, one), (_, other)| distance(one).partial_cmp(&distance(other)).unwrap());
-    list(pairs.iter().take(rows as usize).map(pair).collect())
+    let pairs = engine.model.nearest(session, id, &x, rows, &interval)?;
+    list(pairs.iter().map(pair).collect())
 }
 
 fn pair((key, value): &(Bytes, Bytes)) -> String {
@@ -398,7 +386,7 @@ fn pair((key, value): &(Bytes, Bytes)) -> String {
 fn put(engine: &mut Naive, session: u32, mut words: Words) -> Outcome {
     let (key, value) = (words.next_bytes()?, words.next_bytes()?);
     let WriteOptions { id, condition, ttl_ms, .. } = words.write_options()?;
-    write_lock(engine, session, id, &key, condition != WriteCondition::Always)?;
+    write_lock(engine, session, id, &key, condition != Condition::Always)?;
     let done = match ttl_ms {
         None => engine.model.put(session, id, &key, &value, condition),
         Some(ttl_ms) => engine.model.put_expiring(session, id, &key, &value, ttl_ms),
@@ -421,7 +409,7 @@ fn expire(engine: &mut Naive, session: u32, expires: bool, mut words: Words) -> 
 /// What a write says beside key and value.
 struct WriteOptions {
     id: Option<u64>,
-    condition: WriteCondition,
+    condition: Condition,
     by: i64,
     ttl_ms: Option<u64>,
 }
@@ -453,23 +441,27 @@ impl Words {
     }
 
     fn next_bytes(&mut self) -> Result<Bytes, Stop> {
-        Ok(self.next().ok_or_else(argument)?.into_bytes())
+        Ok(self.needed()?.into_bytes())
     }
 
     fn number(&mut self) -> Result<u64, Stop> {
         self.next().and_then(|word| word.parse().ok()).ok_or_else(argument)
     }
 
-    /// What follows VALUE, or a keyword that was read.
-    fn condition(&mut self, kind: Option<&str>) -> Result<Condition, Stop> {
-        let kind = kind.map(str::to_owned).or_else(|| self.next()).ok_or_else(argument)?;
-        let mut next = || self.next().ok_or_else(argument);
+    fn needed(&mut self) -> Result<String, Stop> {
+        self.next().ok_or_else(argument)
+    }
+
+    /// What follows VALUE.
+    fn value_condition(&mut self) -> Result<ValueCondition, Stop> {
+        let kind = self.needed()?;
+        let mut next = || self.needed();
         Ok(match kind.as_str() {
-            "EQ" => Condition::Equal(next()?),
-            "MATCH" => Condition::Glob(next()?),
-            "REGEX" => Condition::Regex(next()?),
-            "RANGE" => Condition::Range(next()?, next()?),
-            _ => Condition::Number(next()?, next()?),
+            "EQ" => ValueCondition::Equal(next()?),
+            "MATCH" => ValueCondition::Matches(Pattern::Glob(next()?)),
+            "REGEX" => ValueCondition::Matches(Pattern::Regex(next()?)),
+            "RANGE" => ValueCondition::Range(next()?, next()?),
+            _ => ValueCondition::Number(next()?, next()?),
         })
     }
 
@@ -493,13 +485,13 @@ impl Words {
 
     /// `[id] [EX seconds] [IF ABSENT|IF PRESENT|IF VERSION n] [BY n]`
     fn write_options(&mut self) -> Result<WriteOptions, Stop> {
-        let (mut id, mut condition, mut by, mut ttl_ms) = (None, WriteCondition::Always, 1, None);
+        let (mut id, mut condition, mut by, mut ttl_ms) = (None, Condition::Always, 1, None);
         while let Some(word) = self.next() {
             match word.as_str() {
                 "IF" => {}
-                "ABSENT" => condition = WriteCondition::Absent,
-                "PRESENT" => condition = WriteCondition::Present,
-                "VERSION" => condition = WriteCondition::Version(self.number()?),
+                "ABSENT" => condition = Condition::Absent,
+                "PRESENT" => condition = Condition::Present,
+                "VERSION" => condition = Condition::Version(self.number()?),
                 "EX" => ttl_ms = Some(self.seconds()?),
                 "BY" => by = self.next().and_then(|word| word.parse().ok()).ok_or_else(argument)?,
                 number => id = Some(number.parse().map_err(|_| argument())?),

@@ -8,7 +8,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test tells what is wrong")]
 
 mod commands;
-mod conditions;
 mod locks;
 mod naive;
 

@@ -47,7 +47,7 @@ impl ShardState {
 
     /// What is wrong with the shard, if anything.
     pub(crate) fn fault(&self, index: ShardIndex, placement: &Placement) -> Option<String> {
-        let (mut live, mut bytes, mut nothings) = (0, 0, 0);
+        let (mut live, mut bytes, mut nothings, mut mortals) = (0, 0, 0, 0);
         for (number, slot) in self.slots.iter() {
             let key = slot.newest.key();
             let hash = placement.hash(key);
@@ -66,11 +66,14 @@ impl ShardState {
             }
             live += usize::from(!slot.newest.is_tombstone());
             nothings += usize::from(slot.newest.is_nothing());
+            mortals += usize::from(slot.newest.is_mortal());
         }
-        let counted = (self.bytes.records, self.nothings);
-        if (bytes, nothings) != counted {
-            let found = (bytes, nothings);
-            return Some(format!("{found:?} bytes and records of nothing, {counted:?} counted"));
+        let (found, counted) =
+            ((bytes, nothings, mortals), (self.bytes.records, self.nothings, self.mortals));
+        if found != counted {
+            return Some(format!(
+                "{found:?} bytes, records of nothing, and keys that end; {counted:?} counted"
+            ));
         }
         // Of keys that have left, nobody here knows whether they are deleted.
         let has_left = self.left_through > Revision(0) || !self.filter.is_empty();

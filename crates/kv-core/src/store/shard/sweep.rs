@@ -26,10 +26,10 @@
 use super::{Retention, ShardState};
 use crate::memory::{Memory, Way};
 use crate::store::placement::Placement;
-use crate::store::record::{Place, Record};
+use crate::store::record::Record;
 
 /// A value so short stays: to say where it is would take as much.
-const VALUE_BYTES_STAYING: usize = 64;
+pub(super) const VALUE_BYTES_STAYING: usize = 64;
 
 /// What a sweep goes by.
 #[derive(Debug, Clone, Copy)]
@@ -118,19 +118,7 @@ impl ShardState {
     }
 
     fn give_value(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
-        let newest = &self.slots[number].newest;
-        let is_here = newest.place().is_none() && !newest.is_tombstone();
-        if !is_here
-            || newest.value_bytes().len() <= VALUE_BYTES_STAYING
-            || !self.is_kept_elsewhere(number, hash, sweep)
-        {
-            return false;
-        }
-        let value_bytes = newest.value_bytes().len() as u64;
-        let away = newest.to_elsewhere(Place { area: 0, offset: 0, value_bytes });
-        self.exchange(hash, away);
-        self.counts.evictions += 1;
-        true
+        self.is_kept_elsewhere(number, hash, sweep) && self.give_value_back(number, hash)
     }
 
     fn drop_key(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
@@ -151,7 +139,7 @@ impl ShardState {
     }
 
     /// The oldest version in memory.
-    fn oldest_in(&self, number: u32) -> &Record {
+    pub(super) fn oldest_in(&self, number: u32) -> &Record {
         let slot = &self.slots[number];
         let list = slot.older.checked_sub(1).and_then(|list| self.older.get(list as usize));
         list.and_then(|older| older.front()).map_or(&slot.newest, |old| &old.record)

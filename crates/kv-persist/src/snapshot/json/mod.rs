@@ -315,7 +315,7 @@ impl Snapshot for JsonSnapshot {
     fn stats(&self) -> SnapshotStats {
         let file = self.options.files.open(&self.options.path, Access::Read);
         let file_bytes = file.and_then(|file| file.len()).unwrap_or_default();
-        SnapshotStats { file_bytes, wal_bytes: 0 }
+        SnapshotStats { file_bytes, ..SnapshotStats::default() }
     }
 }
 

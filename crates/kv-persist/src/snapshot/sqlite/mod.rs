@@ -303,6 +303,8 @@ impl Snapshot for SqliteSnapshot {
         SnapshotStats {
             file_bytes: bytes(&self.source.path),
             wal_bytes: bytes(&open::beside(&self.source.path, "-wal")),
+            keys: u64::try_from(self.meta.pairs).ok(),
+            older_versions: u64::try_from(self.meta.history).ok(),
         }
     }
 }

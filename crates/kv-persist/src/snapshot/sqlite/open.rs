@@ -28,6 +28,10 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// order, so none is changed twice.
 const CACHE_KIB: u32 = 8 << 10;
 
+/// Pages that a reader keeps, in KiB: the innermost ones. There are several readers, and the system
+/// has the file in its own cache.
+const READER_CACHE_KIB: u32 = 512;
+
 /// The first version of SQLite that does not corrupt a file in WAL mode.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
@@ -327,6 +331,7 @@ fn configure(connection: &Connection, access: Access) -> rusqlite::Result<()> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     } else {
+        connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
         connection.pragma_update(None, "query_only", true)?;
     }
     connection.set_prepared_statement_cache_capacity(32);

@@ -1,7 +1,9 @@
 //! The model as a client that answers the same commands, and what it cannot know: which versions
 //! are still kept, and who holds locks.
 
-use kv_testkit::model::{self, Interval as Span, Isolation, Model, Version, only};
+use kv_testkit::model::{
+    self, Interval as Span, Isolation, Model, Place, ValueCondition, Version, only,
+};
 
 use super::may_be_kept;
 use crate::command::{Answer, Command, Interval, Past, Refusal, Selection};
@@ -15,13 +17,15 @@ type Expected = String;
 pub(super) struct Double {
     pub(super) model: Model,
     history: Option<usize>,
+    /// Whether it is asked in lines, so that what makes no sense is refused before it is tried.
+    is_wire: bool,
     /// Transactions that read an older revision: what they need may be gone.
     of_the_past: Vec<u64>,
 }
 
 impl Double {
-    pub(super) fn new(history: Option<usize>) -> Double {
-        Double { model: Model::default(), history, of_the_past: Vec::new() }
+    pub(super) fn new(history: Option<usize>, is_wire: bool) -> Double {
+        Double { model: Model::default(), history, is_wire, of_the_past: Vec::new() }
     }
 
     pub(super) fn close(&mut self) {
@@ -98,8 +102,9 @@ impl Double {
             | Command::Expire { key, .. }
             | Command::Add { key, .. } => only(key.as_bytes()),
             Command::Scan(selection) | Command::Count(selection) => {
-                let mut examined = span(selection);
-                let Ok(rows) = model.scan(CLIENT, txn, &examined) else { return };
+                let (span, conditions) = (span(selection), &selection.conditions);
+                let Ok(rows) = model.select(CLIENT, txn, &span, conditions) else { return };
+                let mut examined = conditions.examined(&span);
                 match (rows.last(), examined.limit) {
                     (_, Some(0)) => return,
                     (Some((last, _)), Some(limit)) if rows.len() == limit => {
@@ -109,12 +114,22 @@ impl Double {
                 }
                 examined
             }
+            Command::Nearest { number, rows: 1..=model::NEAREST_MAX, prefix } => {
+                let keys = keys_with(prefix.as_deref());
+                if model.nearest(CLIENT, txn, number, 1, &keys).is_err() {
+                    return;
+                }
+                keys
+            }
             _ => return,
         };
         model.judge(CLIENT, txn, interval);
     }
 
     fn answer(&mut self, txn: Option<u64>, command: &Command) -> Result<Answer, Refusal> {
+        if self.is_wire && makes_no_sense(command) {
+            return Err(Refusal::new("ARGUMENT"));
+        }
         let model = &mut self.model;
         let answer = match command {
             Command::Begin { place, isolation, at, .. } => {
@@ -206,12 +221,15 @@ impl Double {
                 Answer::Versions(versions.collect())
             }
             Command::Scan(selection) => {
-                let pairs = model.scan(CLIENT, txn, &span(selection))?;
-                Answer::Pairs(pairs.into_iter().map(|(key, v)| (text(key), text(v))).collect())
+                pairs(model.select(CLIENT, txn, &span(selection), &selection.conditions)?)
             }
             Command::Count(selection) => {
-                let count = model.count(CLIENT, txn, &span(selection))?;
-                Answer::Number(i64::try_from(count).unwrap_or(i64::MAX))
+                let found = model.select(CLIENT, txn, &span(selection), &selection.conditions)?;
+                Answer::Number(i64::try_from(found.len()).unwrap_or(i64::MAX))
+            }
+            Command::Nearest { number, rows, prefix } => {
+                let keys = keys_with(prefix.as_deref());
+                pairs(model.nearest(CLIENT, txn, number, *rows, &keys)?)
             }
             Command::ShowAll => {
                 let rows = model.show_all(CLIENT).into_iter();
@@ -245,11 +263,35 @@ fn value(value: Option<Vec<u8>>) -> Answer {
     Answer::Value(value.map(text))
 }
 
+fn pairs(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Answer {
+    Answer::Pairs(pairs.into_iter().map(|(key, value)| (text(key), text(value))).collect())
+}
+
+fn keys_with(prefix: Option<&str>) -> Span {
+    prefix.map_or_else(Span::default, |prefix| Span::prefix(prefix.as_bytes()))
+}
+
+/// Whether it is refused as it is read.
+fn makes_no_sense(command: &Command) -> bool {
+    match command {
+        Command::Begin { place, isolation, at: Some(_), .. } => {
+            *place != Place::Root || *isolation != Some(Isolation::Readonly)
+        }
+        Command::Scan(selection) | Command::Count(selection) => {
+            let is_reversed = |from: &String, to: &String| from > to;
+            matches!(&selection.interval, Interval::Range(from, to) if is_reversed(from, to))
+                || matches!(&selection.conditions.value,
+                    Some(ValueCondition::Range(from, to)) if is_reversed(from, to))
+        }
+        _ => false,
+    }
+}
+
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn span(Selection { interval, after, limit }: &Selection) -> Span {
+fn span(Selection { interval, after, limit, .. }: &Selection) -> Span {
     let span = match interval {
         Interval::All => Span::default(),
         Interval::Prefix(prefix) => Span::prefix(prefix.as_bytes()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kv_testkit::model::{Condition, Isolation, Model, Place};
 
+use super::conditions::{self, NUMBERS};
 use super::double::isolation_of;
 use crate::command::{Answer, Command, Interval, Refusal, Selection};
 use crate::seed::Random;
@@ -14,7 +15,8 @@ const CLIENT: u32 = 1;
 const SLOTS: [&str; 3] = ["a", "b", "bb"];
 /// The ends of keys: neighbours in every way.
 const ENDS: [&str; 7] = ["", "\0", "0", "00", "1", "\u{7f}", "é"];
-const VALUES: [&str; 6] = ["", "0", "7", "-3", "9223372036854775807", "seven"];
+pub(super) const VALUES: [&str; 9] =
+    ["", "0", "7", "-3", "9223372036854775807", "seven", "-0.5", "1e1", "7.0"];
 
 #[derive(Clone, Copy)]
 enum Choice {
@@ -35,6 +37,7 @@ enum Choice {
     Add,
     Scan,
     Count,
+    Nearest,
     GetVersion,
     GetAt,
     History,
@@ -42,7 +45,7 @@ enum Choice {
     Transactions,
 }
 
-const CHOICES: [(u32, Choice); 22] = [
+const CHOICES: [(u32, Choice); 23] = [
     (6, Choice::Begin),
     (6, Choice::BeginNested),
     (6, Choice::Commit),
@@ -58,8 +61,9 @@ const CHOICES: [(u32, Choice); 22] = [
     (4, Choice::Ttl),
     (7, Choice::Delete),
     (6, Choice::Add),
-    (8, Choice::Scan),
-    (3, Choice::Count),
+    (12, Choice::Scan),
+    (5, Choice::Count),
+    (4, Choice::Nearest),
     (4, Choice::GetVersion),
     (4, Choice::GetAt),
     (3, Choice::History),
@@ -70,6 +74,8 @@ const CHOICES: [(u32, Choice); 22] = [
 pub(super) struct Generator {
     random: Random,
     shares_keys: bool,
+    /// Whether keys expire.
+    expires: bool,
     /// The slot of each root that may be open.
     slots: BTreeMap<u64, usize>,
     /// The slot of the root that the last command begins.
@@ -77,8 +83,8 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    pub(super) fn new(random: Random, shares_keys: bool) -> Generator {
-        Generator { random, shares_keys, slots: BTreeMap::new(), begins_with: None }
+    pub(super) fn new(random: Random, shares_keys: bool, expires: bool) -> Generator {
+        Generator { random, shares_keys, expires, slots: BTreeMap::new(), begins_with: None }
     }
 
     /// The next command, and the transaction that it names.
@@ -165,6 +171,9 @@ impl Generator {
             Choice::GetForUpdate => Command::Get { key, for_update: true },
             Choice::Exists => Command::Exists { key },
             Choice::Meta => Command::Meta { key },
+            Choice::PutFor | Choice::Expire if !self.expires => {
+                Command::Expire { key, ttl_s: None }
+            }
             Choice::Put => {
                 let value = self.random.one_of(&VALUES).to_string();
                 Command::Put { key, value, condition: self.condition() }
@@ -187,6 +196,7 @@ impl Generator {
             }
             Choice::Scan => Command::Scan(self.selection(model, txn)),
             Choice::Count => Command::Count(self.selection(model, txn)),
+            Choice::Nearest => self.nearest(model, txn),
             Choice::GetVersion => {
                 let versions = model.history(key.as_bytes()).len();
                 let version = self.random.below(versions + 2) as u64;
@@ -207,6 +217,9 @@ impl Generator {
 
     /// How far the clock goes on before the next command: not at all, mostly.
     pub(super) fn pause_ms(&mut self) -> u64 {
+        if !self.expires {
+            return 0;
+        }
         self.random.one_of(&[0, 0, 0, 0, 0, 1, 400, 999])
     }
 
@@ -234,10 +247,25 @@ impl Generator {
         format!("{}/{end}", SLOTS[slot])
     }
 
-    fn selection(&mut self, model: &Model, txn: Option<u64>) -> Selection {
+    /// The slot whose keys a list has to keep to.
+    fn slot_of_list(&mut self, model: &Model, txn: Option<u64>) -> Option<usize> {
         let meant = txn.or_else(|| model.current(CLIENT));
         let isolation = meant.and_then(|meant| isolation_of(model, meant));
-        let slot = self.slot(model, txn).filter(|_| isolation == Some(Isolation::Serializable));
+        self.slot(model, txn).filter(|_| isolation == Some(Isolation::Serializable))
+    }
+
+    fn nearest(&mut self, model: &Model, txn: Option<u64>) -> Command {
+        let prefix = match self.slot_of_list(model, txn) {
+            Some(slot) => Some(format!("{}/", SLOTS[slot])),
+            None => self.random.one_of(&[None, Some("a".into()), Some("bb/".into())]),
+        };
+        let number = self.random.one_of(&NUMBERS).to_string();
+        let rows = self.random.one_of(&[0, 1, 2, 3, 10_000, 10_000, 10_001]);
+        Command::Nearest { number, rows, prefix }
+    }
+
+    fn selection(&mut self, model: &Model, txn: Option<u64>) -> Selection {
+        let slot = self.slot_of_list(model, txn);
         let (one, other) = (self.key(model, txn), self.key(model, txn));
         let interval = match (self.random.below(5), slot) {
             (0, None) => Interval::All,
@@ -248,6 +276,7 @@ impl Generator {
         };
         let after = self.random.percent(20).then(|| self.key(model, txn));
         let limit = self.random.percent(40).then(|| self.random.below(5) as u64);
-        Selection { interval, after, limit }
+        let conditions = conditions::random(&mut self.random);
+        Selection { interval, conditions, after, limit }
     }
 }
