@@ -19,6 +19,7 @@ mod http;
 mod idle;
 mod json;
 mod lists;
+mod memory;
 mod pipelining;
 mod searches;
 mod session;
