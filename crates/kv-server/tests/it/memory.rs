@@ -101,7 +101,7 @@ fn start_on(directory: &Path, flags: &[&str]) -> TestServer {
 
 #[test]
 fn more_data_than_memory() {
-    fill_and_start_again(36_000, 96, 96);
+    fill_and_start_again(44_000, 128, 128);
 }
 
 #[test]
