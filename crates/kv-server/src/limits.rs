@@ -45,6 +45,10 @@ pub const MEMORY_SHARE_CHECKPOINT: u64 = 32;
 pub const MEMORY_SHARE_WRITE_SET: u64 = 8;
 /// The part of it that is left unused, for what changes between two looks.
 pub const MEMORY_SHARE_SPARE: u64 = 32;
+/// What everything but the store is taken to need at a start, in bytes.
+pub const REST_BYTES_AT_START: u64 = 24 * MIB;
+/// However much the rest takes, the store may take this part: without any memory it could not work.
+pub const STORE_SHARE_MIN: u64 = 8;
 /// From which `--max-memory` on the process uses huge pages.
 pub const HUGE_PAGES_FROM: u64 = GIB;
 /// How often it is looked how much memory the process takes.
