@@ -557,6 +557,7 @@ impl ShardState {
             .chain(older.into_iter().flatten().map(|old| &mut old.record))
             .find(|held| held.version() == record.version());
         if let Some(held) = same.filter(|held| held.revision() == record.revision()) {
+            self.counts.fetches += u64::from(held.place().is_some() && record.place().is_none());
             self.bytes.add(&record);
             self.bytes.take(held);
             *held = record;

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::LogOptions;
+use super::scan::ZEROS;
 use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::writer::{Failure, NewSegment};
 use crate::crypt;
@@ -99,8 +100,8 @@ fn has_only_zeros(file: &dyn File, path: &Path) -> Result<bool, Error> {
     loop {
         let read = file.read_full(&mut window, offset);
         let read = read.map_err(|error| Error::io("read", path, error))?;
-        let is_zero = |some: &[u8]| some.iter().fold(0, |any, byte| any | byte) == 0;
-        if !window[..read].chunks(128).all(is_zero) {
+        let is_zero = |some: &[u8]| *some == ZEROS[..some.len()];
+        if !window[..read].chunks(ZEROS.len()).all(is_zero) {
             return Ok(false);
         }
         if read < WINDOW_BYTES {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod backups;
+mod bounded;
 mod forgetting;
 
 use std::path::Path;

@@ -19,9 +19,10 @@ use kv_testkit::checker::{self, Installed, Mode, Outcome, Recorder, Running};
 use kv_testkit::script::{Action, Driver, Script, script_files};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
 
 use crate::engine::EngineDriver;
-use crate::served::server;
+use crate::served::{server, server_on};
 
 /// If a script has more interleavings than this, so many more are chosen at random.
 const WAYS_MAX: usize = 3_000;
@@ -54,6 +55,7 @@ pub(crate) struct Totals {
     pub(crate) commits: u64,
     pub(crate) deadlocks: u64,
     pub(crate) conflicts: u64,
+    pub(crate) evictions: u64,
 }
 
 /// Runs the interleavings of every script in the directory.
@@ -63,7 +65,7 @@ pub(crate) fn run_directory(directory: &str) -> Totals {
     for file in files.iter().filter(|file| file.parent().unwrap().ends_with(directory)) {
         totals.scripts += 1;
         let plan = Plan::read(file);
-        let mut interleaver = Interleaver::new(plan, &mut totals);
+        let mut interleaver = Interleaver::new(plan, &mut totals, false);
         if !interleaver.run_all() {
             let mut random = StdRng::seed_from_u64(variable("KV_SEED").unwrap_or(1));
             interleaver.run_some(WAYS_MAX, &mut random);
@@ -73,15 +75,17 @@ pub(crate) fn run_directory(directory: &str) -> Totals {
     totals
 }
 
-/// Runs some interleavings of random plans.
-pub(crate) fn run_random(plans: u64) -> Totals {
+/// Runs some interleavings of random plans; if it is bounded, with nothing in memory before each
+/// turn that need not be.
+pub(crate) fn run_random(plans: u64, is_bounded: bool) -> Totals {
     let mut totals = Totals::default();
     let first = variable("KV_SEED").unwrap_or(1);
     for seed in first..first + variable("KV_TXNS").unwrap_or(plans) {
         totals.scripts += 1;
         let mut random = StdRng::seed_from_u64(seed);
         let plan = Plan::random(seed, &mut random);
-        Interleaver::new(plan, &mut totals).run_some(WAYS_OF_RANDOM, &mut random);
+        let mut interleaver = Interleaver::new(plan, &mut totals, is_bounded);
+        interleaver.run_some(WAYS_OF_RANDOM, &mut random);
     }
     totals
 }
@@ -145,6 +149,8 @@ struct Interleaver<'a> {
     server: Arc<Server>,
     runs: u64,
     tried: BTreeSet<Vec<usize>>,
+    /// Where the files are, if memory is bounded.
+    _directory: Option<TempDir>,
 }
 
 /// One turn in an interleaving.
@@ -159,8 +165,14 @@ struct Turn {
 }
 
 impl<'a> Interleaver<'a> {
-    fn new(plan: Plan, totals: &'a mut Totals) -> Interleaver<'a> {
-        Interleaver { plan, totals, server: server(&[]), runs: 0, tried: BTreeSet::new() }
+    fn new(plan: Plan, totals: &'a mut Totals, is_bounded: bool) -> Interleaver<'a> {
+        let directory = is_bounded.then(|| tempfile::tempdir().unwrap());
+        let server = match &directory {
+            Some(directory) => server_on(directory.path()),
+            None => server(&[]),
+        };
+        let tried = BTreeSet::new();
+        Interleaver { plan, totals, server, runs: 0, tried, _directory: directory }
     }
 
     fn run_some(&mut self, ways: usize, random: &mut StdRng) {
@@ -177,6 +189,8 @@ impl<'a> Interleaver<'a> {
             });
             self.note(&path, 0);
         }
+        let shards = self.server.database().shards();
+        self.totals.evictions += shards.iter().map(|shard| shard.evictions).sum::<u64>();
     }
 
     /// Depth first, each way from its begin: the one before tells where to turn off next. False if
@@ -208,7 +222,7 @@ impl<'a> Interleaver<'a> {
     /// One interleaving: `choose` is told the step and how much each of those who can go on has
     /// left.
     fn run_one(&mut self, mut choose: impl FnMut(usize, &[usize]) -> usize) -> Vec<Turn> {
-        if self.runs.is_multiple_of(RUNS_PER_STORE) {
+        if self.runs > 0 && self.runs.is_multiple_of(RUNS_PER_STORE) {
             self.server = server(&[]);
         }
         self.runs += 1;

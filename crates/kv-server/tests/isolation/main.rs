@@ -9,6 +9,9 @@ mod engine;
 mod interleavings;
 mod served;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use engine::EngineDriver;
 use kv_testkit::script::{Driver, run_all};
 use served::{ServedDriver, server};
@@ -20,6 +23,17 @@ const SCRIPTS_MIN: usize = 134;
 fn every_script_over_the_engine() {
     let run = run_all("", || Ok(EngineDriver::new(server(&[]))));
     assert!(run.unwrap_or_else(|failures| panic!("{failures}")) >= SCRIPTS_MIN);
+}
+
+/// A transaction does not notice what has left memory, and comes back when it is needed.
+#[test]
+fn every_script_over_the_engine_while_all_keys_leave_memory() {
+    let counts = Arc::default();
+    let run = run_all("", || Ok(EngineDriver::new_bounded(&counts)));
+    assert!(run.unwrap_or_else(|failures| panic!("{failures}")) >= SCRIPTS_MIN);
+    let [evictions, fetches] = [&counts.evictions, &counts.fetches].map(|it| it.load(Relaxed));
+    eprintln!("{evictions} gave way, {fetches} were fetched");
+    assert!(evictions.min(fetches) > 300, "{evictions}, {fetches}");
 }
 
 #[test]
@@ -63,9 +77,19 @@ fn every_interleaving_of_a_snapshot_session_among_serializable_ones() {
 
 #[test]
 fn some_interleavings_of_random_sessions() {
-    let totals = interleavings::run_random(400);
+    some_interleavings(400, false);
+}
+
+#[test]
+fn some_interleavings_of_random_sessions_while_all_keys_leave_memory() {
+    some_interleavings(8, true);
+}
+
+fn some_interleavings(plans: u64, is_bounded: bool) {
+    let totals = interleavings::run_random(plans, is_bounded);
     eprintln!("{totals:?}");
     assert!(totals.interleavings >= 10 * totals.scripts, "{totals:?}");
+    assert_eq!(totals.evictions > 0, is_bounded, "{totals:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A server on a free port, in this process, for as long as the value lives; and scripts over it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use kv_server::config::{Config, Endpoint, Surroundings};
@@ -10,7 +11,17 @@ use kv_testkit::script::{Driver, TcpDriver};
 
 /// A server that does not listen yet, with these flags besides those that every test wants.
 pub(crate) fn server(flags: &[&str]) -> Arc<Server> {
-    let arguments = ["kv-server", "--in-memory", "--listen", "127.0.0.1:0"];
+    open(&[&["--in-memory"], flags].concat())
+}
+
+/// A server that does not listen yet, with files and a memory bound.
+pub(crate) fn server_on(directory: &Path) -> Arc<Server> {
+    let directory = directory.to_str().unwrap();
+    open(&["--data-dir", directory, "--max-memory", "64mb"])
+}
+
+fn open(flags: &[&str]) -> Arc<Server> {
+    let arguments = ["kv-server", "--listen", "127.0.0.1:0"];
     let config = Config::from_surroundings(&Surroundings {
         arguments: arguments.iter().chain(flags).map(Into::into).collect(),
         variable: &|_| None,
