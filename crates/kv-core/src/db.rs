@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
-use crate::step::{Fetch, Found, Holds, Page, Records, Wanted};
+use crate::step::{Fetch, Found, Holds, Page, Pause, Records, Wanted};
 use crate::store::record::{Place, Record};
 use crate::store::shard::Seen;
 use crate::store::shard::check::ShardStats;
@@ -220,9 +220,12 @@ impl Database {
         waiting
     }
 
-    /// Says that the fetcher has everything up to this revision, so that it may give way.
+    /// Says that the fetcher has everything up to this revision. If memory is full, it gives way
+    /// before those go on who wait for that.
     pub fn note_folded(&self, through: Revision) {
         self.shared.memory.note_folded(through);
+        self.shared.sweep_for_writers();
+        self.shared.memory.note_fold_ended();
     }
 
     /// Says that a fold has failed: whoever has no room is refused now, until one does not.
@@ -444,6 +447,21 @@ impl Shared {
                 state.end_some(&ending, some);
             }
         }
+    }
+
+    /// Has keys give way until there is room for whoever found none; whether there is. To be called
+    /// without a latch.
+    pub(crate) fn sweep_for_writers(&self) -> bool {
+        let newest = self.order.newest();
+        self.sweep();
+        self.memory.note_relief(newest)
+    }
+
+    /// Whether a write that was refused for want of room may have some if others give way.
+    pub(crate) fn may_be_relieved(&self, refused: &Pause) -> bool {
+        let Pause::Failed(error) = refused else { return false };
+        matches!(**error, Error::OutOfMemory { is_too_large: false, .. })
+            && self.memory.may_be_relieved(self.order.newest())
     }
 
     fn sweep(&self) {

@@ -17,7 +17,7 @@ use proptest::sample::Index;
 
 /// A log, and what is folded of it: of each key as many versions as are kept, and no more.
 #[derive(Debug)]
-struct Cellar {
+pub(crate) struct Cellar {
     holds: Holds,
     history: usize,
     logged: Mutex<Vec<(Stamp, Vec<u8>)>>,
@@ -27,7 +27,7 @@ struct Cellar {
 }
 
 impl Cellar {
-    fn new(holds: Holds, history: usize) -> Arc<Cellar> {
+    pub(crate) fn new(holds: Holds, history: usize) -> Arc<Cellar> {
         Arc::new(Cellar {
             holds,
             history,
@@ -38,14 +38,14 @@ impl Cellar {
         })
     }
 
-    fn open(self: &Arc<Self>, builder: &mut Builder) -> Database {
+    pub(crate) fn open(self: &Arc<Self>, builder: &mut Builder) -> Database {
         let last = Stamp { revision: Revision(0), time_ms: 0 };
         builder.fetcher(self.clone()).history(Some(self.history));
         builder.loader().open(last, Some(self.clone()))
     }
 
     /// Folds all that has been logged.
-    fn fold(&self, db: &Database) {
+    pub(crate) fn fold(&self, db: &Database) {
         let logged = std::mem::take(&mut *self.logged.lock().unwrap());
         let Some(&(Stamp { revision, .. }, _)) = logged.last() else { return };
         let mut stored = self.stored.lock().unwrap();

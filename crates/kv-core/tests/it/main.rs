@@ -7,4 +7,5 @@ mod embedded;
 mod expiry;
 mod logged;
 mod matching;
+mod room;
 mod versions;
