@@ -4,6 +4,7 @@
 
 mod backups;
 mod bounded;
+mod busy;
 mod forgetting;
 
 use std::path::Path;
