@@ -346,6 +346,11 @@ impl ShardState {
         self.left_through
     }
 
+    /// Whether any key in memory is deleted or can expire.
+    pub(crate) fn has_mortals(&self) -> bool {
+        self.mortals > 0
+    }
+
     /// How many slots the sweep has to look at in a round.
     pub(crate) fn slot_count(&self) -> usize {
         self.slots.numbers() as usize
