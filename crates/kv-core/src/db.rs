@@ -274,6 +274,15 @@ impl Database {
         self.shared.end_expired();
     }
 
+    /// The latest time that it was judged by what has expired, in milliseconds since the Unix epoch,
+    /// if there is anything that can: a store that is opened later must not go by an earlier one.
+    pub fn judged_until_ms(&self) -> Option<u64> {
+        let shared = &self.shared;
+        let has_mortals = |index| shared.shards.read(index).has_mortals();
+        let may_expire = shared.memory.has_left() || shared.shards.indices().any(has_mortals);
+        may_expire.then(|| shared.order.latest_ms())
+    }
+
     /// Verifies the store's invariants. Each shard is latched in turn.
     ///
     /// # Errors
@@ -421,7 +430,7 @@ impl Shared {
     }
 
     fn end_expired(&self) {
-        let now_ms = self.now_ms();
+        let now_ms = self.order.about_now_ms(self.clock());
         let retention_ms = u64::try_from(self.options.tombstone_retention.as_millis());
         let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(u64::MAX));
         let is_stored = self.memory.is_stored();

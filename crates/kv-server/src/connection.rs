@@ -333,12 +333,9 @@ impl Connection {
                 }
             },
             Pause::Fetch(fetch) => {
-                let database = self.server.database().clone();
-                let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
-                let failed = match fetched {
-                    Ok(Ok(())) => return Ok(Ok(())),
-                    Ok(Err(error)) => error,
-                    Err(panic) => kv_core::Error::Internal(panic.to_string()),
+                let failed = match self.server.fetch(&fetch).await {
+                    Ok(()) => return Ok(Ok(())),
+                    Err(error) => error,
                 };
                 warn!(error = %failed, "a value could not be fetched");
                 failed

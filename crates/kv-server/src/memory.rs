@@ -21,6 +21,7 @@ use kv_core::Database;
 
 use crate::limits::{
     HUGE_PAGES_FROM, LOOKS_PER_END_OF_EXPIRED, MEMORY_LOOKED_AT_EVERY, MEMORY_SHARE_SPARE,
+    REST_BYTES_AT_START, STORE_SHARE_MIN,
 };
 use crate::server::Server;
 
@@ -34,9 +35,11 @@ pub(crate) fn prepare(bytes_max: u64) {
     }
 }
 
-/// What the store may take before it is known what the rest does.
+/// What the store may take before it is known what the rest does. Rather too little: a store that
+/// has to shrink leaves holes everywhere, which the allocator cannot give back.
 pub(crate) fn store_bytes_at_start(bytes_max: u64) -> usize {
-    usize::try_from(bytes_max / 4 * 3).unwrap_or(usize::MAX)
+    let store = (bytes_max / 4 * 3).saturating_sub(REST_BYTES_AT_START);
+    usize::try_from(store.max(bytes_max / STORE_SHARE_MIN)).unwrap_or(usize::MAX)
 }
 
 /// Watches over a server as long as there is one.
@@ -89,7 +92,7 @@ impl Keeper {
         let spare = self.bytes_max / MEMORY_SHARE_SPARE;
         let left = self.bytes_max.saturating_sub(self.rest + spare);
         // However much the rest takes: a store without any memory could not work at all.
-        left.max(self.bytes_max / 8)
+        left.max(self.bytes_max / STORE_SHARE_MIN)
     }
 }
 
@@ -121,6 +124,12 @@ mod tests {
     fn the_store_gets_something_however_much_the_rest_takes() {
         let mut keeper = Keeper { bytes_max: 320 * MIB, rest: 0 };
         assert_eq!(keeper.store_bytes(1000 * MIB, 40 * MIB), 40 * MIB);
+    }
+
+    #[test]
+    fn a_start_leaves_room_for_the_rest() {
+        assert_eq!(store_bytes_at_start(1024 * MIB) as u64, (768 - 24) * MIB);
+        assert_eq!(store_bytes_at_start(32 * MIB) as u64, 4 * MIB);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kv_core::{Database, Stuck, Watermark};
+use kv_core::{Database, Fetch, Stuck, Watermark};
 use kv_persist::Store;
 use kv_protocol::word::Words;
 use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -18,7 +19,7 @@ use crate::connection;
 use crate::listener::{BindError, Connections, Listener};
 use crate::memory;
 use crate::shutdown::{Drained, Shutdown, Signals, run_signals};
-use crate::storage;
+use crate::{limits, storage};
 
 /// What all connections share.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Server {
     store: Option<Store>,
     connections: Connections,
     jobs: Jobs,
+    /// Leave to fetch something from the files.
+    fetches: Semaphore,
     started: Instant,
 }
 
@@ -98,7 +101,8 @@ impl Server {
         };
         let connections = Connections::new(config.connections_max);
         let (jobs, started) = (Jobs::default(), Instant::now());
-        Ok(Arc::new(Server { config, database, store, connections, jobs, started }))
+        let fetches = Semaphore::new(limits::FETCHES_MAX);
+        Ok(Arc::new(Server { config, database, store, connections, jobs, fetches, started }))
     }
 
     /// The settings.
@@ -119,6 +123,19 @@ impl Server {
     /// The commands that keep the disk busy for long.
     pub fn jobs(&self) -> &Jobs {
         &self.jobs
+    }
+
+    /// Fetches what a command paused for. It may read a file, but keeps only its own client waiting.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being read.
+    pub async fn fetch(&self, fetch: &Fetch) -> Result<(), kv_core::Error> {
+        let closed = |_| kv_core::Error::Internal("nothing is fetched any more".into());
+        let _leave = self.fetches.acquire().await.map_err(closed)?;
+        // The worker's other tasks go to another thread meanwhile, this one stays: what the system
+        // has in its cache is read sooner than a task is handed over and back.
+        tokio::task::block_in_place(|| self.database.fetch(fetch))
     }
 
     /// How many connections are open.

@@ -5,6 +5,7 @@
 mod backups;
 mod bounded;
 mod busy;
+mod clock;
 mod forgetting;
 
 use std::path::Path;
