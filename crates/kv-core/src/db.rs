@@ -481,6 +481,7 @@ impl Shared {
         };
         if let Some(changed) = changed {
             state.exchange(hash, changed);
+            state.sweep(&self.sweeping(), SWEEP_PER_WRITE);
         }
     }
 }

@@ -77,8 +77,10 @@ struct Bytes {
     records: usize,
     /// What the allocator gives for its records and lists.
     allocated: usize,
-    /// Its indexes, when keys last came or went.
+    /// Its indexes, when they were last measured.
     indexes: usize,
+    /// Keys that have come or gone since then.
+    unmeasured: usize,
     /// What the store has been told of.
     published: usize,
 }
@@ -418,7 +420,9 @@ impl ShardState {
 
     /// What the indexes take changes in steps: it is looked at now and then.
     fn measure_indexes(&mut self) {
-        if self.heat_max > 0 && self.slots.len().is_multiple_of(KEYS_PER_MEASURE) {
+        self.bytes.unmeasured += 1;
+        if self.heat_max > 0 && self.bytes.unmeasured >= KEYS_PER_MEASURE {
+            self.bytes.unmeasured = 0;
             self.bytes.indexes = self.index_bytes();
         }
     }
