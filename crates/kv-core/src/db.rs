@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::mvcc::order::CommitOrder;
 use crate::mvcc::views::Views;
 use crate::options::{Builder, Options};
-use crate::step::{Fetch, Found, Holds, Page, Records, Wanted};
+use crate::step::{Fetch, Found, Holds, Page, Pause, Records, Wanted};
 use crate::store::record::{Place, Record};
 use crate::store::shard::Seen;
 use crate::store::shard::check::ShardStats;
@@ -220,9 +220,12 @@ impl Database {
         waiting
     }
 
-    /// Says that the fetcher has everything up to this revision, so that it may give way.
+    /// Says that the fetcher has everything up to this revision. If memory is full, it gives way
+    /// before those go on who wait for that.
     pub fn note_folded(&self, through: Revision) {
         self.shared.memory.note_folded(through);
+        self.shared.sweep_for_writers();
+        self.shared.memory.note_fold_ended();
     }
 
     /// Says that a fold has failed: whoever has no room is refused now, until one does not.
@@ -269,6 +272,15 @@ impl Database {
     /// found is found within ten minutes then, at a small and even cost.
     pub fn end_expired(&self) {
         self.shared.end_expired();
+    }
+
+    /// The latest time that it was judged by what has expired, in milliseconds since the Unix epoch,
+    /// if there is anything that can: a store that is opened later must not go by an earlier one.
+    pub fn judged_until_ms(&self) -> Option<u64> {
+        let shared = &self.shared;
+        let has_mortals = |index| shared.shards.read(index).has_mortals();
+        let may_expire = shared.memory.has_left() || shared.shards.indices().any(has_mortals);
+        may_expire.then(|| shared.order.latest_ms())
     }
 
     /// Verifies the store's invariants. Each shard is latched in turn.
@@ -418,7 +430,7 @@ impl Shared {
     }
 
     fn end_expired(&self) {
-        let now_ms = self.now_ms();
+        let now_ms = self.order.about_now_ms(self.clock());
         let retention_ms = u64::try_from(self.options.tombstone_retention.as_millis());
         let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(u64::MAX));
         let is_stored = self.memory.is_stored();
@@ -444,6 +456,21 @@ impl Shared {
                 state.end_some(&ending, some);
             }
         }
+    }
+
+    /// Has keys give way until there is room for whoever found none; whether there is. To be called
+    /// without a latch.
+    pub(crate) fn sweep_for_writers(&self) -> bool {
+        let newest = self.order.newest();
+        self.sweep();
+        self.memory.note_relief(newest)
+    }
+
+    /// Whether a write that was refused for want of room may have some if others give way.
+    pub(crate) fn may_be_relieved(&self, refused: &Pause) -> bool {
+        let Pause::Failed(error) = refused else { return false };
+        matches!(**error, Error::OutOfMemory { is_too_large: false, .. })
+            && self.memory.may_be_relieved(self.order.newest())
     }
 
     fn sweep(&self) {

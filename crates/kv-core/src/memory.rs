@@ -62,6 +62,10 @@ pub(crate) struct Memory {
     is_bounded: bool,
     bytes_max: AtomicUsize,
     bytes_used: AtomicUsize,
+    /// Bytes that there was no room for; made by what gives way at the end of the next fold.
+    bytes_wanted: AtomicUsize,
+    /// The newest revision when nothing could give way, or 0.
+    in_vain_at: AtomicU64,
     /// What the fetcher has: everything up to this revision.
     folded: AtomicU64,
     /// How many folds have ended, well or not; waited for by writers that have no room.
@@ -91,6 +95,8 @@ impl Memory {
             is_bounded: bytes_max.is_some(),
             bytes_max: AtomicUsize::new(bytes_max.unwrap_or(usize::MAX)),
             bytes_used: AtomicUsize::new(0),
+            bytes_wanted: AtomicUsize::new(0),
+            in_vain_at: AtomicU64::new(0),
             folded: AtomicU64::new(0),
             folds: Watermark::new(0),
             is_fold_failing: AtomicBool::new(false),
@@ -164,7 +170,22 @@ impl Memory {
     /// Whether something has to give way.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.is_bounded && self.bytes_used() > self.bytes_max()
+        self.is_bounded
+            && self.bytes_used() + self.bytes_wanted.load(Ordering::Relaxed) > self.bytes_max()
+    }
+
+    /// Whether it is worth while to look for something that gives way, after somebody has found no
+    /// room: not if there was nothing, and nobody has written since.
+    pub(crate) fn may_be_relieved(&self, newest: Revision) -> bool {
+        self.way != Way::Stay && self.in_vain_at.load(Ordering::Relaxed) != newest.0
+    }
+
+    /// Ends a search for what gives way; whether there is the room now that was wanted.
+    pub(crate) fn note_relief(&self, newest: Revision) -> bool {
+        let has_room = !self.is_over();
+        self.bytes_wanted.store(0, Ordering::Relaxed);
+        self.in_vain_at.store(if has_room { 0 } else { newest.0 }, Ordering::Relaxed);
+        has_room
     }
 
     /// Refuses a write of so many bytes that there is no room for, even if others give way. As long
@@ -181,6 +202,9 @@ impl Memory {
         let slack = if self.way == Way::Stay { 0 } else { bytes_max / SLACK_SHARE };
         if self.bytes_used() + bytes <= bytes_max + slack {
             return Ok(());
+        }
+        if self.way != Way::Stay {
+            self.bytes_wanted.fetch_max(bytes, Ordering::Relaxed);
         }
         // Counted before it is asked how far the last one came.
         let folds = self.folds.get();
@@ -205,12 +229,16 @@ impl Memory {
     pub(crate) fn note_folded(&self, through: Revision) {
         self.folded.fetch_max(through.0, Ordering::SeqCst);
         self.is_fold_failing.store(false, Ordering::SeqCst);
+    }
+
+    /// Wakes those who wait for a fold, when what it has has given way.
+    pub(crate) fn note_fold_ended(&self) {
         self.folds.advance(self.folds.get() + 1);
     }
 
     pub(crate) fn note_fold_failed(&self) {
         self.is_fold_failing.store(true, Ordering::SeqCst);
-        self.folds.advance(self.folds.get() + 1);
+        self.note_fold_ended();
     }
 
     /// Whether any key may be stored that is not in memory.

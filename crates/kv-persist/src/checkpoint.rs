@@ -52,6 +52,7 @@ pub struct Checkpointer {
     piece_bytes_max: u64,
     on_folded: Option<Box<OnFolded>>,
     is_wanted: Option<Box<IsWanted>>,
+    judged_until: Option<Box<JudgedUntil>>,
     /// Bytes of the next piece for which writers were let in by a fold that failed.
     freed_ahead: u64,
     /// Processor time of turns in threads of their own.
@@ -68,6 +69,10 @@ type OnFolded = dyn Fn(Option<Revision>) + Send;
 
 /// Asked whether more is wanted to be folded at once, since it was asked last.
 type IsWanted = dyn Fn() -> bool + Send;
+
+/// Asked by what time it was judged what has expired, in milliseconds since the Unix epoch, if
+/// anything can.
+type JudgedUntil = dyn Fn() -> Option<u64> + Send;
 
 /// A piece of the log in memory.
 #[derive(Debug, Default)]
@@ -100,6 +105,7 @@ impl Checkpointer {
             piece_bytes_max: u64::MAX,
             on_folded: None,
             is_wanted: None,
+            judged_until: None,
             freed_ahead: 0,
             idle_time: Cell::default(),
             forgetting: Forgetting::default(),
@@ -128,6 +134,37 @@ impl Checkpointer {
     pub fn is_wanted(&mut self, asked: impl Fn() -> bool + Send + 'static) -> &mut Checkpointer {
         self.is_wanted = Some(Box::new(asked));
         self
+    }
+
+    /// Has somebody asked by what time, in milliseconds since the Unix epoch, it was judged what has
+    /// expired. The snapshot keeps it, so that the clock does not run backwards over a restart.
+    pub fn judged_until(
+        &mut self,
+        asked: impl Fn() -> Option<u64> + Send + 'static,
+    ) -> &mut Checkpointer {
+        self.judged_until = Some(Box::new(asked));
+        self
+    }
+
+    fn judged_until_ms(&self) -> Option<u64> {
+        self.judged_until.as_ref().and_then(|asked| asked())
+    }
+
+    /// Has the snapshot note by what time it was judged what has expired, if that is later by more
+    /// than `lag` than what it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpointer::step`].
+    pub(crate) fn note_time(&mut self, lag: Duration) -> Result<(), Error> {
+        let noted_ms = self.snapshot.through().time_ms;
+        let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        match self.judged_until_ms() {
+            Some(judged_ms) if judged_ms > noted_ms.saturating_add(lag_ms) => {
+                self.snapshot.note_time(judged_ms)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether more is wanted to be folded at once, since this was asked last.
@@ -199,6 +236,7 @@ impl Checkpointer {
             let folded = self.step()?;
             if !folded.is_more {
                 // Nothing is left to be replayed: the next start begins with an empty segment.
+                self.note_time(Duration::ZERO)?;
                 self.log.rotate_if_folded(folded.through.revision)?;
                 return self.log.cut(folded.through.revision);
             }
@@ -209,6 +247,8 @@ impl Checkpointer {
     fn fold(&mut self, piece: &Piece, through: Through) -> Result<usize, Error> {
         let keys = piece.changes(self.keep)?;
         let count = keys.len();
+        let judged_ms = self.judged_until_ms().unwrap_or(0);
+        let through = Through { time_ms: through.time_ms.max(judged_ms), ..through };
         let freed = Cell::new(self.freed_ahead);
         let free_to = |bytes: u64| {
             if bytes > freed.get() {

@@ -174,6 +174,8 @@ impl Parts {
             None => told.note_fold_failed(),
         });
         checkpointer.is_wanted(move || asked.take_fold_wanted());
+        let asked = database.clone();
+        checkpointer.judged_until(move || asked.judged_until_ms());
         let told = database.clone();
         checkpointer.on_forgotten(move |forgotten| {
             forgotten.iter().for_each(|gone| {

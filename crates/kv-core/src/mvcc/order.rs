@@ -142,6 +142,16 @@ impl CommitOrder {
         self.latest_ms.fetch_max(wall_ms, Ordering::SeqCst).max(wall_ms)
     }
 
+    /// As [`CommitOrder::now_ms`], for whoever judges nothing that anybody is told of.
+    pub(crate) fn about_now_ms(&self, clock: &dyn Clock) -> u64 {
+        clock.wall_ms().min(COMMIT_TIME_MS_MAX).max(self.latest_ms())
+    }
+
+    /// The latest time that anything was judged by.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.latest_ms.load(Ordering::SeqCst)
+    }
+
     /// When a revision was committed, in milliseconds since the Unix epoch, or a time before that
     /// if it is not known exactly; see [`CommitTimes`].
     pub(crate) fn time_of(&self, revision: Revision) -> u64 {

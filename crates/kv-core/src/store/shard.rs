@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use self::turns::Turns;
 use super::filter::Filter;
 use super::index::HashIndex;
-use super::order::{KeyOf, OrderedIndex};
+use super::order::OrderedIndex;
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{HEAT_AWAITED, Slot, Slots};
@@ -201,7 +201,8 @@ impl ShardState {
     pub(crate) fn seen_at(&self, hash: u64, key: &[u8], revision: Revision) -> Seen<'_> {
         match self.find(hash, key) {
             Some(slot) => {
-                self.slots[slot].warm(self.turns.heat_max);
+                let slot = &self.slots[slot];
+                slot.warm(self.turns.heat_max);
                 self.slot_at(slot, revision)
             }
             None if self.may_be_away(hash) => Seen::Away,
@@ -209,8 +210,8 @@ impl ShardState {
         }
     }
 
-    fn slot_at(&self, slot: u32, revision: Revision) -> Seen<'_> {
-        let slot = &self.slots[slot];
+    #[inline]
+    fn slot_at<'a>(&'a self, slot: &'a Slot, revision: Revision) -> Seen<'a> {
         if slot.newest.revision() <= revision {
             return Seen::Record(&slot.newest);
         }
@@ -347,6 +348,11 @@ impl ShardState {
     /// What has left was committed at this revision at the latest.
     pub(crate) fn left_through(&self) -> Revision {
         self.left_through
+    }
+
+    /// Whether any key in memory is deleted or can expire.
+    pub(crate) fn has_mortals(&self) -> bool {
+        self.mortals > 0
     }
 
     /// How many slots the sweep has to look at in a round.
@@ -536,14 +542,15 @@ impl ShardState {
         mut each: impl FnMut(Seen<'_>, &[u8]) -> bool,
     ) -> Option<Box<[u8]>> {
         for (visited, number) in self.order.range_from(from, &self.slots).enumerate() {
-            let key = self.slots.key_of(number);
+            let slot = &self.slots[number];
+            let key = slot.newest.key();
             if to.is_some_and(|to| key >= to) {
                 return None;
             }
             if visited == KEYS_PER_LATCH_MAX {
                 return Some(key.into());
             }
-            let seen = self.slot_at(number, revision);
+            let seen = self.slot_at(slot, revision);
             let is_hidden = match &seen {
                 Seen::Record(record) => record.is_tombstone(),
                 Seen::Nothing => true,

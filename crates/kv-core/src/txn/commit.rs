@@ -243,8 +243,8 @@ impl Shared {
     }
 
     /// A write that is a transaction of its own, if it need not wait for anybody: then it takes no
-    /// lock at all, for the latch covers all of it. `None` if it must queue, or if how much it
-    /// writes is not known without a lock.
+    /// lock at all, for the latch covers all of it. `None` if it must queue, if how much it writes
+    /// is not known without a lock, or if others have to give way for it.
     ///
     /// The commit's revision is added to `committed`, and what the reply depends on to
     /// `depends_on`.
@@ -266,8 +266,11 @@ impl Shared {
             return Ok(None);
         }
         let slot = state.find(hash, key);
-        if self.memory.is_bounded() {
-            self.make_room(&mut state, slot, hash, key, write)?;
+        if self.memory.is_bounded()
+            && let Err(refused) = self.make_room(&mut state, slot, hash, key, write)
+        {
+            // With a lock the key stays where it is while others give way.
+            return if self.may_be_relieved(&refused) { Ok(None) } else { Err(refused) };
         }
         let newest = slot.map(|slot| state.newest_in(slot));
         if let (true, Some(newest)) = (write.shows_state(), newest) {

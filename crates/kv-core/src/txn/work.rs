@@ -334,7 +334,11 @@ impl Shared {
         if record.is_tombstone() {
             return Ok(());
         }
-        self.memory.check_room(record.memory_bytes(), self.order.newest())
+        let check = || self.memory.check_room(record.memory_bytes(), self.order.newest());
+        match check() {
+            Err(refused) if self.may_be_relieved(&refused) && self.sweep_for_writers() => check(),
+            checked => checked,
+        }
     }
 }
 

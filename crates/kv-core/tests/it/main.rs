@@ -8,4 +8,5 @@ mod eviction;
 mod expiry;
 mod logged;
 mod matching;
+mod room;
 mod versions;

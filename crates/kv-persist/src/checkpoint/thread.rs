@@ -20,6 +20,10 @@ use crate::stored::Through;
 
 /// How often it looks whether the log has grown.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// While keys can expire and nothing is folded, the time that they are judged by is noted so often,
+/// if somebody has asked. If the system's clock is set back while the server is down after a crash,
+/// what was judged in the last second or two may be judged again.
+const NOTE_TIME_EVERY: Duration = Duration::from_secs(1);
 /// After a failure it waits so long, then twice as long, and so on up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -99,6 +103,7 @@ impl CheckpointThread {
             stats: Arc::clone(&stats),
             last_run: Instant::now(),
             last_forgotten: Instant::now(),
+            last_noted: Instant::now(),
             retry_at: None,
             is_wal_unusual: false,
         };
@@ -193,6 +198,7 @@ struct Worker {
     last_run: Instant,
     /// When it was looked last whether something is to be forgotten, by itself.
     last_forgotten: Instant,
+    last_noted: Instant,
     retry_at: Option<Instant>,
     /// Whether the operator was told of a large -wal.
     is_wal_unusual: bool,
@@ -246,6 +252,12 @@ impl Worker {
         if forgets_every.is_some_and(|every| self.last_forgotten.elapsed() >= every) {
             self.last_forgotten = Instant::now();
             self.checkpointer.forget_unasked();
+        }
+        if self.last_noted.elapsed() >= NOTE_TIME_EVERY {
+            self.last_noted = Instant::now();
+            if let Err(error) = self.checkpointer.note_time(NOTE_TIME_EVERY) {
+                tracing::debug!(%error, "the time that expiry goes by is noted later");
+            }
         }
         self.note_sizes();
     }

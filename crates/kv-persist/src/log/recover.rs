@@ -114,10 +114,13 @@ pub fn recover(
         finished.read(fs, options, &mut place, last.base.revision, &mut each)?;
     }
     let tail = replay.tail(fs, options, last)?;
-    let newest =
-        |one: Stamp, other: Stamp| if one.revision >= other.revision { one } else { other };
+    // The snapshot's time may be later than that of its last commit, and of those after it.
+    let through = Stamp {
+        revision: tail.last.revision.max(snapshot.revision),
+        time_ms: tail.last.time_ms.max(snapshot.time_ms),
+    };
     Ok(Recovered {
-        through: newest(tail.last, snapshot),
+        through,
         durable: tail.durable,
         records: replay.records,
         log_bytes: replay.log_bytes,

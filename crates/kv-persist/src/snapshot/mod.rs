@@ -176,6 +176,18 @@ pub trait Snapshot: fmt::Debug + Send {
     /// Those of a fold.
     fn adopt(&mut self) -> Result<(), Error>;
 
+    /// Notes, durably, that what expires has been judged by this time, if it is later than what is
+    /// noted already: the time of [`Snapshot::through`] is this from now on. A snapshot that would
+    /// have to be written anew for that leaves it to the next fold.
+    ///
+    /// # Errors
+    ///
+    /// Those of a fold.
+    fn note_time(&mut self, time_ms: u64) -> Result<(), Error> {
+        let _ = time_ms;
+        Ok(())
+    }
+
     /// What can wait until the log has been cut after a fold: puts the files in order. Does nothing
     /// to what the snapshot holds.
     ///

@@ -4,6 +4,8 @@
 
 mod backups;
 mod bounded;
+mod busy;
+mod clock;
 mod forgetting;
 
 use std::path::Path;

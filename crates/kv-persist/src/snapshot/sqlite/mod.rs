@@ -255,6 +255,15 @@ impl Snapshot for SqliteSnapshot {
         Ok(())
     }
 
+    fn note_time(&mut self, time_ms: u64) -> Result<(), Error> {
+        if time_ms <= self.meta.through.time_ms {
+            return Ok(());
+        }
+        self.take_over()?;
+        let through = Through { time_ms, ..self.meta.through };
+        self.set_meta(Meta { through, ..self.meta.clone() })
+    }
+
     /// Moves SQLite's write-ahead log into the file. As long as somebody outside reads what is in
     /// it, part of it stays, and it grows.
     fn tidy(&mut self) -> Result<(), Error> {

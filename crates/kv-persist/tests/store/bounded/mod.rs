@@ -82,7 +82,8 @@ fn agree(setting: Setting, shards: usize, commands: &[Command], counts: &Arc<Cou
 fn run(cases: u32, change: impl Fn(&mut StoreOptions)) -> Arc<Counts> {
     let counts = Arc::<Counts>::default();
     let sizes = (1..4usize, 1..6usize, 2_000..25_000usize, prop::bool::ANY);
-    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let result = runner.run(&(commands(), sizes), |(commands, sizes)| {
         let (history, shards, bytes_max_of_keys, is_folded_often) = sizes;
         let dir = tempfile::tempdir().unwrap();
