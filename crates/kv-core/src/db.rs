@@ -475,9 +475,10 @@ impl Shared {
 
     fn sweep(&self) {
         let mut has_given = true;
-        // Twice round without anything that gave way: what is warm has cooled down by then.
+        // So often round without anything that gave way: what is warm has cooled down by then.
+        let in_vain_max = 1 + self.memory.heat_max();
         let mut in_vain = 0;
-        while self.memory.is_over() && in_vain < 2 {
+        while self.memory.is_over() && in_vain < in_vain_max {
             in_vain = if has_given { 0 } else { in_vain + 1 };
             has_given = false;
             for index in self.shards.indices() {
@@ -508,6 +509,7 @@ impl Shared {
         };
         if let Some(changed) = changed {
             state.exchange(hash, changed);
+            state.sweep(&self.sweeping(), SWEEP_PER_WRITE);
         }
     }
 }

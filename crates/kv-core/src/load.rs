@@ -32,7 +32,7 @@ impl Loader {
     pub(crate) fn new(options: Options) -> Loader {
         let memory =
             Memory::new(options.memory_bytes_max, options.eviction, options.fetcher.holds());
-        let shards = Shards::new(options.shards, memory.heat_max());
+        let shards = Shards::new(options.shards, &memory);
         Loader { options, shards, memory, views: Views::new() }
     }
 

@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | a fetcher that holds keys | leaves memory as a whole, once it is folded | is fetched |
 //! | a fetcher that holds values | leaves its value there, once folded | its value is fetched |
-//! | no files, [`Eviction::Lru`] | is gone, with its version counter | nothing: there is none |
-//! | no files, [`Eviction::None`] | none does | writes are refused |
+//! | no files | is gone, with its version counter | nothing: there is none |
+//! | any, [`Eviction::None`] | none does | writes are refused |
 //!
 //! Nothing gives way that cannot be had back as it was: what is not folded yet, what an open
 //! transaction has locked to write it, older versions that an open view reads.
@@ -32,6 +32,10 @@ pub enum Eviction {
     /// System", 1968), which knows of each key whether it was used since it was last looked at.
     #[default]
     Lru,
+    /// Keys that were used once, before those that were used again and again: S3-FIFO (Yang et al.,
+    /// "FIFO Queues are All You Need for Cache Eviction", 2023). Whoever reads all keys once does
+    /// not drive out those that others use all the time. A key takes four to eight bytes more.
+    S3Fifo,
 }
 
 /// What it means for a key to give way.
@@ -51,6 +55,7 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct Memory {
     way: Way,
+    eviction: Eviction,
     /// Whether others keep what is folded, so that what leaves memory is not lost.
     is_stored: bool,
     /// Whether there is a bound at all.
@@ -85,6 +90,7 @@ impl Memory {
         };
         Memory {
             way,
+            eviction,
             is_stored: true,
             is_bounded: bytes_max.is_some(),
             bytes_max: AtomicUsize::new(bytes_max.unwrap_or(usize::MAX)),
@@ -123,7 +129,16 @@ impl Memory {
 
     /// How warm a key can get; 0 if nobody looks.
     pub(crate) fn heat_max(&self) -> u8 {
-        u8::from(self.is_bounded)
+        match self.eviction {
+            _ if !self.is_bounded => 0,
+            Eviction::None | Eviction::Lru => 1,
+            Eviction::S3Fifo => 3,
+        }
+    }
+
+    /// Whether keys that are new are told apart from others.
+    pub(crate) fn has_newcomers(&self) -> bool {
+        self.is_bounded && self.eviction == Eviction::S3Fifo
     }
 
     pub(crate) fn bytes_max(&self) -> usize {

@@ -37,6 +37,7 @@ pub(crate) fn builder(config: &Config) -> Builder {
         .tombstone_retention(config.tombstone_retention)
         .eviction(match config.eviction {
             Eviction::Lru => kv_core::Eviction::Lru,
+            Eviction::S3Fifo => kv_core::Eviction::S3Fifo,
             Eviction::None => kv_core::Eviction::None,
         })
         .locks_max(config.locks_max)

@@ -19,15 +19,17 @@
 pub(crate) mod check;
 pub(crate) mod expiry;
 pub(crate) mod sweep;
+mod turns;
 
 use std::collections::VecDeque;
 
+use self::turns::Turns;
 use super::filter::Filter;
 use super::index::HashIndex;
 use super::order::OrderedIndex;
 use super::placement::Placement;
 use super::record::Record;
-use super::slots::{Slot, Slots};
+use super::slots::{HEAT_AWAITED, Slot, Slots};
 use crate::limits::{KEYS_PER_LATCH_MAX, KEYS_PER_MEASURE, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
 use crate::memory::{Memory, size_class};
@@ -63,10 +65,8 @@ pub(crate) struct ShardState {
     filter: Filter,
     /// Everything that has left was committed at this revision at the latest.
     left_through: Revision,
-    /// The slot that the sweep looks at next.
-    hand: u32,
-    /// How warm a slot can get; see [`sweep`].
-    heat_max: u8,
+    /// Whom the sweep looks at next.
+    turns: Turns,
     counts: Counts,
 }
 
@@ -77,8 +77,10 @@ struct Bytes {
     records: usize,
     /// What the allocator gives for its records and lists.
     allocated: usize,
-    /// Its indexes, when keys last came or went.
+    /// Its indexes, when they were last measured.
     indexes: usize,
+    /// Keys that have come or gone since then.
+    unmeasured: usize,
     /// What the store has been told of.
     published: usize,
 }
@@ -162,9 +164,9 @@ pub(crate) struct Retention<'a> {
 }
 
 impl ShardState {
-    /// An empty shard, whose slots get no warmer than this.
-    pub(crate) fn new(heat_max: u8) -> ShardState {
-        ShardState { heat_max, ..ShardState::default() }
+    /// An empty shard, whose keys give way as this says.
+    pub(crate) fn new(memory: &Memory) -> ShardState {
+        ShardState { turns: Turns::new(memory), ..ShardState::default() }
     }
 
     /// The slot of a key that is in memory, deleted or not.
@@ -186,7 +188,7 @@ impl ShardState {
     /// As [`ShardState::newest`], for whoever reads or changes the key.
     pub(crate) fn newest_used(&self, hash: u64, key: &[u8]) -> Option<&Record> {
         let slot = &self.slots[self.find(hash, key)?];
-        slot.warm(self.heat_max);
+        slot.warm(self.turns.heat_max);
         Some(&slot.newest)
     }
 
@@ -200,7 +202,7 @@ impl ShardState {
         match self.find(hash, key) {
             Some(slot) => {
                 let slot = &self.slots[slot];
-                slot.warm(self.heat_max);
+                slot.warm(self.turns.heat_max);
                 self.slot_at(slot, revision)
             }
             None if self.may_be_away(hash) => Seen::Away,
@@ -240,7 +242,7 @@ impl ShardState {
             return if self.may_be_away(hash) { Seen::Away } else { Seen::Nothing };
         };
         let slot = &self.slots[slot];
-        slot.warm(self.heat_max);
+        slot.warm(self.turns.heat_max);
         if version == Version(0) || version > slot.newest.version() {
             return Seen::Nothing;
         }
@@ -299,11 +301,12 @@ impl ShardState {
         placement: &Placement,
     ) -> u32 {
         self.live_keys += usize::from(!record.is_tombstone());
-        let Some(number) = slot else { return self.create(hash, record, placement) };
+        let Some(number) = slot else { return self.create(hash, record, 0, placement) };
         self.bytes.add(&record);
+        self.turns.come_back(number, hash, 0, &mut self.slots);
         self.mortals += usize::from(record.is_mortal());
         let slot = &mut self.slots[number];
-        slot.warm(self.heat_max);
+        slot.warm(self.turns.heat_max);
         debug_assert!(record.revision() > slot.newest.revision());
         let at = record.revision();
         debug_assert_eq!(record.version().0, slot.newest.version().0 + 1);
@@ -330,11 +333,12 @@ impl ShardState {
         number
     }
 
-    fn create(&mut self, hash: u64, record: Record, placement: &Placement) -> u32 {
+    fn create(&mut self, hash: u64, record: Record, heat: u8, placement: &Placement) -> u32 {
         self.bytes.add(&record);
         self.nothings += usize::from(record.is_nothing());
         self.mortals += usize::from(record.is_mortal());
         let number = self.slots.push(Slot::new(record));
+        self.turns.come(number, hash, heat, &mut self.slots);
         self.order.insert(number, &self.slots);
         self.index.insert(hash, number, &self.slots, placement);
         self.measure_indexes();
@@ -361,7 +365,7 @@ impl ShardState {
     pub(crate) fn admit(&mut self, hash: u64, record: Record, placement: &Placement) {
         self.counts.fetches += 1;
         self.counts.fetched_nothing += u64::from(record.is_nothing());
-        self.create(hash, record, placement);
+        self.create(hash, record, HEAT_AWAITED, placement);
     }
 
     /// Takes a key that has no older versions here out of the indexes.
@@ -373,6 +377,7 @@ impl ShardState {
         self.bytes.take(&slot.newest);
         self.order.remove(number, &self.slots);
         self.index.remove(hash, number);
+        self.turns.leave(slot.stage);
         self.slots.remove(number);
         self.measure_indexes();
     }
@@ -424,7 +429,9 @@ impl ShardState {
 
     /// What the indexes take changes in steps: it is looked at now and then.
     fn measure_indexes(&mut self) {
-        if self.heat_max > 0 && self.slots.len().is_multiple_of(KEYS_PER_MEASURE) {
+        self.bytes.unmeasured += 1;
+        if self.turns.heat_max > 0 && self.bytes.unmeasured >= KEYS_PER_MEASURE {
+            self.bytes.unmeasured = 0;
             self.bytes.indexes = self.index_bytes();
         }
     }
@@ -434,6 +441,7 @@ impl ShardState {
             + self.index.memory_bytes()
             + self.order.memory_bytes()
             + self.filter.memory_bytes()
+            + self.turns.memory_bytes()
             + self.older.capacity() * size_of::<VecDeque<Superseded>>()
     }
 
@@ -568,6 +576,9 @@ impl ShardState {
             self.bytes.add(&record);
             self.bytes.take(held);
             *held = record;
+            if slot.newest.place().is_none() {
+                self.turns.come_back(number, hash, HEAT_AWAITED, &mut self.slots);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::placement::Placement;
 use super::shard::ShardState;
 use super::shard::check::ShardStats;
 use crate::critical::Critical;
+use crate::memory::Memory;
 use crate::types::ShardIndex;
 
 /// All shards, and the way from a key to its shard.
@@ -28,9 +29,9 @@ struct Shard {
 }
 
 impl Shards {
-    /// So many, whose slots get no warmer than this.
-    pub(crate) fn new(count: usize, heat_max: u8) -> Shards {
-        let state = || RwLock::new(ShardState::new(heat_max));
+    /// So many, whose keys give way as this says.
+    pub(crate) fn new(count: usize, memory: &Memory) -> Shards {
+        let state = || RwLock::new(ShardState::new(memory));
         let shard = || Shard { state: state(), reads: AtomicU64::new(0) };
         Shards { placement: Placement::new(count), shards: (0..count).map(|_| shard()).collect() }
     }

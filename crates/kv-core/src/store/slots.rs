@@ -19,33 +19,61 @@ pub(crate) struct Slot {
     pub(crate) older: u32,
     /// Whether it is in the queue of slots to be trimmed.
     pub(crate) is_queued: bool,
+    /// Who looks at it when memory is full.
+    pub(crate) stage: Stage,
     /// How warm it is: raised by who reads it, lowered by the sweep; see [`super::shard::sweep`].
     heat: AtomicU8,
 }
+
+/// How far a slot has come; see [`super::shard::turns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It waits in the queue of newcomers.
+    New,
+    /// The hand comes round to it.
+    Settled,
+    /// It has nothing that could give way.
+    Bare,
+}
+
+impl Stage {
+    pub(crate) const COUNT: usize = 3;
+}
+
+/// The heat of a slot that was fetched for somebody: that one use of it will make it 0.
+pub(crate) const HEAT_AWAITED: u8 = u8::MAX;
 
 const _: () = assert!(size_of::<Option<Slot>>() == 16, "four slots a cache line");
 
 impl Slot {
     /// A slot that was just used.
     pub(crate) fn new(newest: Record) -> Slot {
-        Slot { newest, older: 0, is_queued: false, heat: AtomicU8::new(1) }
+        let (stage, heat) = (Stage::Settled, AtomicU8::new(1));
+        Slot { newest, older: 0, is_queued: false, stage, heat }
+    }
+
+    /// Begins again, in this stage and so warm.
+    pub(crate) fn come(&mut self, stage: Stage, heat: u8) {
+        self.stage = stage;
+        *self.heat.get_mut() = heat;
     }
 
     /// Notes that it was used. Who reads shares the latch, so a note may be lost to another one.
     #[inline]
     pub(crate) fn warm(&self, heat_max: u8) {
-        let heat = self.heat.load(Ordering::Relaxed);
-        if heat < heat_max {
-            self.heat.store(heat + 1, Ordering::Relaxed);
+        let warmer = self.heat.load(Ordering::Relaxed).wrapping_add(1);
+        if warmer <= heat_max {
+            self.heat.store(warmer, Ordering::Relaxed);
         }
     }
 
-    /// Lowers its heat by one; false if it was cold.
-    pub(crate) fn cool(&mut self) -> bool {
-        let heat = self.heat.get_mut();
-        let was_warm = *heat > 0;
-        *heat -= u8::from(was_warm);
-        was_warm
+    pub(crate) fn is_warm(&self) -> bool {
+        !matches!(self.heat.load(Ordering::Relaxed), 0 | HEAT_AWAITED)
+    }
+
+    /// Lowers the heat of a warm slot by one.
+    pub(crate) fn cool(&mut self) {
+        *self.heat.get_mut() -= 1;
     }
 }
 
@@ -91,6 +119,11 @@ impl Slots {
     pub(crate) fn get(&self, number: u32) -> Option<&Slot> {
         let number = number as usize;
         self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS].as_ref()
+    }
+
+    /// As [`Slots::get`], to change it.
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        self.place(number).as_mut()
     }
 
     /// How many numbers have been given out: all are below this.

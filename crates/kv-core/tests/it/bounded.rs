@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use kv_core::clock::ManualClock;
 use kv_core::{
-    BeginOptions, Builder, Change, CommitLog, CommitSize, Condition, Database, Error, Fetched,
-    Fetcher, Holds, Interval, Isolation, Older, Page, PageRequest, Parent, Pause, Payload, Place,
-    Revision, ScanOptions, Session, Stamp, Step, ValueKind, Version, Watermark,
+    BeginOptions, Builder, Change, CommitLog, CommitSize, Condition, Database, Error, Eviction,
+    Fetched, Fetcher, Holds, Interval, Isolation, Older, Page, PageRequest, Parent, Pause, Payload,
+    Place, Revision, ScanOptions, Session, Stamp, Step, ValueKind, Version, Watermark,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -176,7 +176,7 @@ impl Fetcher for Cellar {
 }
 
 /// Calls an operation until it has a result.
-fn run<T>(
+pub(crate) fn run<T>(
     session: &mut Session,
     mut operation: impl FnMut(&mut Session) -> Step<T>,
 ) -> Result<T, Error> {
@@ -260,6 +260,18 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command, 0..600)
 }
 
+/// What one of the two stores has to keep to.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    bytes_max: usize,
+    eviction: Eviction,
+}
+
+fn bounds() -> impl Strategy<Value = Bound> {
+    let eviction = prop_oneof![Just(Eviction::Lru), Just(Eviction::S3Fifo)];
+    (2_400..12_000usize, eviction).prop_map(|(bytes_max, eviction)| Bound { bytes_max, eviction })
+}
+
 /// One of the two stores, with its sessions.
 struct Store {
     db: Database,
@@ -269,10 +281,13 @@ struct Store {
 }
 
 impl Store {
-    fn new(holds: Holds, history: usize, shards: usize, bytes_max: Option<usize>) -> Store {
+    fn new(holds: Holds, history: usize, shards: usize, bound: Option<Bound>) -> Store {
         let (cellar, clock) = (Cellar::new(holds, history), Arc::new(ManualClock::new(1000)));
         let mut builder = Database::builder();
-        builder.shards(shards).clock(clock.clone()).memory_max(bytes_max);
+        builder.shards(shards).clock(clock.clone());
+        if let Some(Bound { bytes_max, eviction }) = bound {
+            builder.memory_max(Some(bytes_max)).eviction(eviction);
+        }
         builder.lock_timeout(Some(Duration::ZERO));
         let db = cellar.open(&mut builder);
         let sessions = (0..SESSIONS).map(|_| db.session()).collect();
@@ -432,8 +447,8 @@ impl Store {
 }
 
 /// Runs the same on a store with a bound and on one without.
-fn agree(holds: Holds, history: usize, shards: usize, bytes_max: usize, commands: &[Command]) {
-    let mut bounded = Store::new(holds, history, shards, Some(bytes_max));
+fn agree(holds: Holds, history: usize, shards: usize, bound: Bound, commands: &[Command]) {
+    let mut bounded = Store::new(holds, history, shards, Some(bound));
     let mut unbounded = Store::new(Holds::Nothing, history, shards, None);
     for (at, command) in commands.iter().enumerate() {
         if at % 8 == 7 {
@@ -464,24 +479,24 @@ fn agree(holds: Holds, history: usize, shards: usize, bytes_max: usize, commands
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(144))]
 
     #[test]
     fn what_has_left_memory_is_still_there(
         commands in commands(),
         history in 1..4usize,
         shards in 2..5usize,
-        bytes_max in 2_400..12_000usize,
+        bound in bounds(),
     ) {
-        agree(Holds::Keys, history, shards, bytes_max, &commands);
+        agree(Holds::Keys, history, shards, bound, &commands);
     }
 
     #[test]
     fn values_that_have_left_memory_are_still_there(
         commands in commands(),
         history in 1..4usize,
-        bytes_max in 2_400..12_000usize,
+        bound in bounds(),
     ) {
-        agree(Holds::Values, history, 3, bytes_max, &commands);
+        agree(Holds::Values, history, 3, bound, &commands);
     }
 }

@@ -4,6 +4,7 @@
 
 mod bounded;
 mod embedded;
+mod eviction;
 mod expiry;
 mod logged;
 mod matching;

@@ -169,8 +169,9 @@ pub(super) struct Data {
 
     /// Who gives way when --max-memory is used up
     ///
-    /// lru: keys that were not used for long. With --in-memory they are gone then, so it is for
-    /// caches. none: nobody; writes are answered OOM until something is deleted.
+    /// lru: keys that were not used for long. s3fifo: keys that were used once, before those that
+    /// were used again and again. With --in-memory they are gone then, so both are for caches.
+    /// none: nobody; writes are answered OOM until something is deleted.
     #[arg(long, value_name = "WHO", value_enum, default_value_t = Eviction::Lru)]
     pub(super) eviction: Eviction,
 

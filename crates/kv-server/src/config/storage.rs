@@ -72,6 +72,9 @@ pub enum SnapshotFormat {
 pub enum Eviction {
     /// Who was not used for long.
     Lru,
+    /// Who was used once, rather than again and again.
+    #[value(name = "s3fifo")]
+    S3Fifo,
     /// Nobody.
     None,
 }

@@ -159,6 +159,17 @@ fn files_are_set_up_as_the_settings_say() {
 }
 
 #[test]
+fn who_gives_way_is_chosen_by_name() {
+    for (name, eviction) in
+        [("lru", Eviction::Lru), ("s3fifo", Eviction::S3Fifo), ("none", Eviction::None)]
+    {
+        let flag = format!("--eviction={name}");
+        assert_eq!(Given { flags: &[&flag], ..NOTHING }.config().eviction, eviction);
+    }
+    assert_eq!(NOTHING.config().eviction, Eviction::Lru);
+}
+
+#[test]
 fn settings_of_files_contradict_in_memory() {
     for (name, value) in [
         ("data-dir", "/srv/kv"),
@@ -271,6 +282,7 @@ fn each_bad_value_is_refused_wherever_it_comes_from() {
         ("checkpoint-interval", "0s", "expected a duration longer than zero"),
         ("checkpoint-log", "0", "expected a size from 1 byte to 512gb"),
         ("max-log", "2tb", "expected a size from 1 byte to 1tb"),
+        ("eviction", "fifo", "expected one of lru, s3fifo, none"),
         ("history", "0", "expected a whole number of versions from 1, or all"),
         ("shards", "0", "expected a whole number from 1 to 1024"),
         ("shards", "1025", "expected a whole number from 1 to 1024"),

@@ -89,7 +89,8 @@ impl ShardState {
         if slots != self.index.len() || slots != ordered {
             return Some(format!("{slots} keys, {} hashed, {ordered} ordered", self.index.len()));
         }
-        self.order.fault(&self.slots).or_else(|| self.locks.fault())
+        let fault = self.order.fault(&self.slots).or_else(|| self.locks.fault());
+        fault.or_else(|| self.turns.fault(&self.slots))
     }
 }
 

@@ -11,6 +11,10 @@
 //!                      ▲ was here  ▲ stops here
 //! ```
 //!
+//! With another order, in which slots can be warmer than 1, newcomers come before the hand: that is
+//! told in [`turns`](super::turns). What happens to a slot whose turn it is is the same, but that a
+//! newcomer that is warm is one no longer.
+//!
 //! Older versions go first: they are seldom read, and can be fetched as soon as they are folded.
 //!
 //! What giving way means is told by [`Way`]. Only what can be had back as it was gives way:
@@ -23,13 +27,25 @@
 //! Without a fetcher nothing can be had back. Then a key stays also while a transaction has it
 //! locked to read it, or a view is open that may have shown it.
 
+use super::turns::Turn;
 use super::{Retention, ShardState};
 use crate::memory::{Memory, Way};
 use crate::store::placement::Placement;
 use crate::store::record::Record;
+use crate::store::slots::Stage;
 
 /// A value so short stays: to say where it is would take as much.
 pub(super) const VALUE_BYTES_STAYING: usize = 64;
+
+/// What comes of it when a cold slot is to give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Gave,
+    /// Something still needs it here.
+    NotNow,
+    /// As long as it stays as it is, there is nothing to gain.
+    Never,
+}
 
 /// What a sweep goes by.
 #[derive(Debug, Clone, Copy)]
@@ -42,19 +58,21 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl ShardState {
-    /// Has keys give way until the store is within its bound, as far as a look at so many slots
-    /// leads; no slot is looked at twice. Answers whether it made the store smaller.
-    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, slots_max: u32) -> bool {
+    /// Has keys give way until the store is within its bound, as far as so many looks at a slot
+    /// lead, at most one for each slot. Answers whether it made the store smaller.
+    pub(crate) fn sweep(&mut self, sweep: &Sweep<'_>, looks_max: u32) -> bool {
+        let spared = self.turns.take_latest();
         self.publish(sweep.memory);
         if sweep.memory.way() == Way::Stay || !sweep.memory.is_over() {
             return false;
         }
         self.trim_earlier(sweep.retention);
+        let numbers = self.slots.numbers();
+        let looks = looks_max.min(numbers);
         let mut has_given = false;
-        for _ in 0..slots_max.min(self.slots.numbers()) {
-            let number = self.hand;
-            self.hand = (number + 1) % self.slots.numbers();
-            if self.slots.get(number).is_some() && self.visit(number, sweep) {
+        for look in 0..looks {
+            let turn = self.turns.next(numbers, !has_given && look > looks / 2);
+            if self.visit(turn, spared, sweep) {
                 has_given = true;
                 self.publish(sweep.memory);
                 if !sweep.memory.is_over() {
@@ -65,31 +83,61 @@ impl ShardState {
         has_given
     }
 
-    /// Has one slot cool down or give way; whether it takes less now.
-    fn visit(&mut self, number: u32, sweep: &Sweep<'_>) -> bool {
-        let had_older = self.slots[number].older != 0;
-        if sweep.memory.way() != Way::Drop {
-            self.drop_older_folded(number, sweep);
+    /// Has a slot whose turn it is cool down or give way; whether something takes less now.
+    fn visit(&mut self, turn: Turn, spared: Option<u32>, sweep: &Sweep<'_>) -> bool {
+        let number = turn.number;
+        let mut has_given = self.drop_older_folded(number, sweep);
+        if turn.stage == Stage::New
+            && let Some(aside) = self.turns.aside(self.slots.numbers())
+        {
+            has_given |= self.drop_older_folded(aside, sweep);
         }
-        let slot = &mut self.slots[number];
-        let has_given = had_older && slot.older == 0;
-        if slot.cool() || slot.is_queued {
+        let Some(slot) = self.slots.get_mut(number).filter(|slot| slot.stage == turn.stage) else {
             return has_given;
+        };
+        if spared == Some(number) {
+            self.turns.wait(turn);
+        } else if slot.is_warm() {
+            slot.cool();
+            self.turns.settle(turn, slot);
+        } else {
+            let hash = sweep.placement.hash(slot.newest.key());
+            match self.give_way(number, hash, sweep) {
+                Outcome::Gave => {
+                    self.turns.remember(turn, hash);
+                    return true;
+                }
+                Outcome::NotNow => self.turns.wait(turn),
+                Outcome::Never => self.turns.bare(&mut self.slots[number]),
+            }
         }
-        let hash = sweep.placement.hash(slot.newest.key());
+        has_given
+    }
+
+    /// Has a cold slot give way.
+    fn give_way(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
+        if self.slots[number].is_queued {
+            return Outcome::NotNow;
+        }
         match sweep.memory.way() {
-            Way::Stay => has_given,
-            Way::Value => self.give_value(number, hash, sweep) || has_given,
-            Way::Leave => self.leave(number, hash, sweep) || has_given,
+            Way::Stay => Outcome::NotNow,
+            Way::Value => self.give_value(number, hash, sweep),
+            Way::Leave => self.leave(number, hash, sweep),
             Way::Drop => self.drop_key(number, hash, sweep),
         }
     }
 
-    fn drop_older_folded(&mut self, number: u32, sweep: &Sweep<'_>) {
+    /// Drops older versions that can be had back; whether it was all that there were.
+    fn drop_older_folded(&mut self, number: u32, sweep: &Sweep<'_>) -> bool {
+        let had_older = self.slots.get(number).is_some_and(|slot| slot.older != 0);
+        if !had_older || sweep.memory.way() == Way::Drop {
+            return false;
+        }
         let folded = sweep.memory.folded();
         self.drop_older(number, |old| {
             old.record.revision() <= folded && !old.is_needed(sweep.retention)
         });
+        self.slots[number].older == 0
     }
 
     /// Whether the newest version in a slot can be fetched again.
@@ -102,9 +150,9 @@ impl ShardState {
             && !self.locks.is_written(hash, slot.newest.key())
     }
 
-    fn leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+    fn leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
         if !self.is_kept_elsewhere(number, hash, sweep) {
-            return false;
+            return Outcome::NotNow;
         }
         let newest = &self.slots[number].newest;
         if !newest.is_nothing() {
@@ -114,14 +162,21 @@ impl ShardState {
         }
         self.remove(hash, number);
         self.counts.evictions += 1;
-        true
+        Outcome::Gave
     }
 
-    fn give_value(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
-        self.is_kept_elsewhere(number, hash, sweep) && self.give_value_back(number, hash)
+    fn give_value(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
+        if !self.is_kept_elsewhere(number, hash, sweep) {
+            return Outcome::NotNow;
+        }
+        if !self.give_value_back(number, hash) {
+            return Outcome::Never;
+        }
+        self.turns.bare(&mut self.slots[number]);
+        Outcome::Gave
     }
 
-    fn drop_key(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+    fn drop_key(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
         let slot = &self.slots[number];
         let (key, revision) = (slot.newest.key(), slot.newest.revision());
         let Retention { horizon, views, .. } = sweep.retention;
@@ -129,13 +184,13 @@ impl ShardState {
             || horizon.is_beyond_readers(revision)
             || views.is_any_open_from(self.oldest_in(number).revision())
         {
-            return false;
+            return Outcome::NotNow;
         }
         sweep.memory.note_forgotten(revision);
         self.drop_older(number, |_| true);
         self.remove_for_good(hash, number);
         self.counts.evictions += 1;
-        true
+        Outcome::Gave
     }
 
     /// The oldest version in memory.
