@@ -274,8 +274,8 @@ impl Database {
         self.shared.end_expired();
     }
 
-    /// The latest time that it was judged by what has expired, in milliseconds since the Unix epoch,
-    /// if there is anything that can: a store that is opened later must not go by an earlier one.
+    /// The latest time by which it was judged what has expired, in milliseconds since the Unix
+    /// epoch, if anything can: a store that is opened later must not go by an earlier one.
     pub fn judged_until_ms(&self) -> Option<u64> {
         let shared = &self.shared;
         let has_mortals = |index| shared.shards.read(index).has_mortals();

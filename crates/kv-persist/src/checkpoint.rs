@@ -136,8 +136,8 @@ impl Checkpointer {
         self
     }
 
-    /// Has somebody asked by what time, in milliseconds since the Unix epoch, it was judged what has
-    /// expired. The snapshot keeps it, so that the clock does not run backwards over a restart.
+    /// Has somebody asked by what time, in milliseconds since the Unix epoch, it was judged what
+    /// has expired. The snapshot keeps it, so that the clock does not run backwards over a restart.
     pub fn judged_until(
         &mut self,
         asked: impl Fn() -> Option<u64> + Send + 'static,

@@ -121,8 +121,8 @@ pub const DESCRIPTORS_RESERVED: usize = 56;
 /// the snapshot's three; two of the lock; two segments while one follows another, and one that is
 /// being folded; a directory that is being synced; three of a backup that is being written.
 const DATA_DESCRIPTORS: usize = 2 * HISTORY_CONNECTIONS_MAX + 3 + 2 + 3 + 1 + 3;
-/// What is read from the files at once for clients; each takes a thread from the workers. More would
-/// wait for a connection to the snapshot anyway.
+/// What is read from the files at once for clients; each takes a thread from the workers. More
+/// would wait for a connection to the snapshot anyway.
 pub const FETCHES_MAX: usize = HISTORY_CONNECTIONS_MAX;
 /// Refused connections that are held open for a moment, so that their client can read the reason.
 pub const REFUSALS_MAX: usize = 8;

@@ -125,7 +125,7 @@ impl Server {
         &self.jobs
     }
 
-    /// Fetches what a command paused for. It may read a file, but keeps only its own client waiting.
+    /// Fetches what a command paused for. It may read a file; only its own client waits for that.
     ///
     /// # Errors
     ///

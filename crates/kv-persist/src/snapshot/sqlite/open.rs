@@ -331,7 +331,10 @@ fn configure(connection: &Connection, access: Access) -> rusqlite::Result<()> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     } else {
-        connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+        // Reads the schema, which a file that is only looked at may have lost.
+        if access == Access::Read {
+            connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+        }
         connection.pragma_update(None, "query_only", true)?;
     }
     connection.set_prepared_statement_cache_capacity(32);
