@@ -430,8 +430,8 @@ impl Error {
             Error::OutOfMemory { bytes_max, .. } => write!(
                 f,
                 "the {bytes_max} bytes that the store may take are used up, and nothing can give \
-                 way now; nothing was done; try again later, delete something, or raise \
-                 --max-memory"
+                 way now; nothing was done; try again later, or raise --max-memory (deleting \
+                 makes room at once only with --history 1)"
             ),
             _ => f.write_str(
                 "the disk has no room for the log; nothing was committed, and an open transaction \

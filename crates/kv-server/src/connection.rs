@@ -333,7 +333,7 @@ impl Connection {
                 }
             },
             Pause::Fetch(fetch) => {
-                let failed = match self.server.fetch(&fetch).await {
+                let failed = match self.server.fetch(fetch).await {
                     Ok(()) => return Ok(Ok(())),
                     Err(error) => error,
                 };

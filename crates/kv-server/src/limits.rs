@@ -45,8 +45,10 @@ pub const MEMORY_SHARE_CHECKPOINT: u64 = 32;
 pub const MEMORY_SHARE_WRITE_SET: u64 = 8;
 /// The part of it that is left unused, for what changes between two looks.
 pub const MEMORY_SHARE_SPARE: u64 = 32;
-/// What everything but the store is taken to need at a start, in bytes.
-pub const REST_BYTES_AT_START: u64 = 24 * MIB;
+/// What everything but the store takes at least when there is something to do, in bytes.
+pub const REST_BYTES: u64 = 24 * MIB;
+/// The part of `--max-memory` that comes to it: a piece of the log that is folded, twice.
+pub const REST_SHARE: u64 = 16;
 /// However much the rest takes, the store may take this part: without any memory it could not work.
 pub const STORE_SHARE_MIN: u64 = 8;
 /// From which `--max-memory` on the process uses huge pages.
@@ -121,8 +123,8 @@ pub const DESCRIPTORS_RESERVED: usize = 56;
 /// the snapshot's three; two of the lock; two segments while one follows another, and one that is
 /// being folded; a directory that is being synced; three of a backup that is being written.
 const DATA_DESCRIPTORS: usize = 2 * HISTORY_CONNECTIONS_MAX + 3 + 2 + 3 + 1 + 3;
-/// What is read from the files at once for clients; each takes a thread from the workers. More
-/// would wait for a connection to the snapshot anyway.
+/// What is read from the files at once for clients; each in a thread of its own, and each thread
+/// keeps some memory for itself. More would wait for a connection to the snapshot anyway.
 pub const FETCHES_MAX: usize = HISTORY_CONNECTIONS_MAX;
 /// Refused connections that are held open for a moment, so that their client can read the reason.
 pub const REFUSALS_MAX: usize = 8;

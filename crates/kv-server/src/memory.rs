@@ -12,7 +12,9 @@
 //! ```
 //!
 //! The rest is taken to be what it was at most in the last while, so that a fold that comes every
-//! few seconds does not make keys give way each time.
+//! few seconds does not make keys give way each time; and never less than what it will be once there
+//! is something to do, since a store that has to shrink leaves holes everywhere, which the allocator
+//! cannot give back.
 
 use std::sync::Weak;
 use std::thread;
@@ -21,7 +23,7 @@ use kv_core::Database;
 
 use crate::limits::{
     HUGE_PAGES_FROM, LOOKS_PER_END_OF_EXPIRED, MEMORY_LOOKED_AT_EVERY, MEMORY_SHARE_SPARE,
-    REST_BYTES_AT_START, STORE_SHARE_MIN,
+    REST_BYTES, REST_SHARE, STORE_SHARE_MIN,
 };
 use crate::server::Server;
 
@@ -35,11 +37,10 @@ pub(crate) fn prepare(bytes_max: u64) {
     }
 }
 
-/// What the store may take before it is known what the rest does. Rather too little: a store that
-/// has to shrink leaves holes everywhere, which the allocator cannot give back.
+/// What the store may take before it is known what the rest does.
 pub(crate) fn store_bytes_at_start(bytes_max: u64) -> usize {
-    let store = (bytes_max / 4 * 3).saturating_sub(REST_BYTES_AT_START);
-    usize::try_from(store.max(bytes_max / STORE_SHARE_MIN)).unwrap_or(usize::MAX)
+    let store = Keeper { bytes_max, rest: 0 }.store_bytes(0, 0);
+    usize::try_from(store).unwrap_or(usize::MAX)
 }
 
 /// Watches over a server as long as there is one.
@@ -88,7 +89,8 @@ impl Keeper {
     fn store_bytes(&mut self, resident: u64, used: u64) -> u64 {
         // A fiftieth less each time: half of it in three seconds and a half.
         let before = self.rest - self.rest / 50;
-        self.rest = resident.saturating_sub(used).max(before);
+        let expected = REST_BYTES + self.bytes_max / REST_SHARE;
+        self.rest = resident.saturating_sub(used).max(before).max(expected);
         let spare = self.bytes_max / MEMORY_SHARE_SPARE;
         let left = self.bytes_max.saturating_sub(self.rest + spare);
         // However much the rest takes: a store without any memory could not work at all.
@@ -117,7 +119,8 @@ mod tests {
         // What the rest took is held against it for a while, but not for ever.
         assert!(keeper.store_bytes(50 * MIB, 40 * MIB) < 253 * MIB);
         (0..1000).for_each(|_| _ = keeper.store_bytes(50 * MIB, 40 * MIB));
-        assert_eq!(keeper.store_bytes(50 * MIB, 40 * MIB), (320 - 10 - 10) * MIB);
+        // Once there is something to do, it will be more than nothing.
+        assert_eq!(keeper.store_bytes(50 * MIB, 40 * MIB), (320 - 44 - 10) * MIB);
     }
 
     #[test]
@@ -128,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_start_leaves_room_for_the_rest() {
-        assert_eq!(store_bytes_at_start(1024 * MIB) as u64, (768 - 24) * MIB);
-        assert_eq!(store_bytes_at_start(32 * MIB) as u64, 4 * MIB);
+        assert_eq!(store_bytes_at_start(1024 * MIB) as u64, (1024 - 24 - 64 - 32) * MIB);
+        assert_eq!(store_bytes_at_start(32 * MIB) as u64, 5 * MIB);
     }
 
     #[test]

@@ -130,12 +130,12 @@ impl Server {
     /// # Errors
     ///
     /// What kept it from being read.
-    pub async fn fetch(&self, fetch: &Fetch) -> Result<(), kv_core::Error> {
+    pub async fn fetch(&self, fetch: Box<Fetch>) -> Result<(), kv_core::Error> {
         let closed = |_| kv_core::Error::Internal("nothing is fetched any more".into());
         let _leave = self.fetches.acquire().await.map_err(closed)?;
-        // The worker's other tasks go to another thread meanwhile, this one stays: what the system
-        // has in its cache is read sooner than a task is handed over and back.
-        tokio::task::block_in_place(|| self.database.fetch(fetch))
+        let database = self.database.clone();
+        let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
+        fetched.unwrap_or_else(|panic| Err(kv_core::Error::Internal(panic.to_string())))
     }
 
     /// How many connections are open.
