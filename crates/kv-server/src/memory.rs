@@ -12,9 +12,9 @@
 //! ```
 //!
 //! The rest is taken to be what it was at most in the last while, so that a fold that comes every
-//! few seconds does not make keys give way each time; and never less than what it will be once there
-//! is something to do, since a store that has to shrink leaves holes everywhere, which the allocator
-//! cannot give back.
+//! few seconds does not make keys give way each time; and never less than what it will be once
+//! there is something to do, since a store that has to shrink leaves holes everywhere, which the
+//! allocator cannot give back.
 
 use std::sync::Weak;
 use std::thread;

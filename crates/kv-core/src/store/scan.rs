@@ -21,10 +21,11 @@
 //! stored, so keys in memory that the view does not show hide what is stored of them.
 
 use std::cmp::Ordering;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::record::Record;
-use super::shard::{Gone, Seen, ShardState};
+use super::shard::{Gone, Seen};
 use super::shards::Shards;
 use crate::db::Shared;
 use crate::key::Key;
@@ -40,19 +41,27 @@ const RUN_ROWS_MAX: usize = KEYS_PER_LATCH_MAX;
 #[derive(Debug, Clone)]
 pub(crate) enum Hit {
     Record(Record),
-    /// A key whose version at this view is not in memory.
-    Gone(Key, Gone),
-    /// A key that did not exist at this view.
-    Hidden(Key),
-    /// A key that has to be looked at by itself.
-    Again(Key),
+    /// A key without one, and why.
+    Key(Key, Without),
+}
+
+/// Why a scan has no version of a key in hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Without {
+    /// Its version at this view is not in memory.
+    Gone(Gone),
+    /// It did not exist at this view.
+    Hidden,
+    /// It has to be looked at by itself.
+    Again,
 }
 
 impl Hit {
+    #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         match self {
             Hit::Record(record) => record.key(),
-            Hit::Gone(key, _) | Hit::Hidden(key) | Hit::Again(key) => key,
+            Hit::Key(key, _) => key,
         }
     }
 }
@@ -79,12 +88,22 @@ struct Head {
     shard: ShardIndex,
 }
 
+/// What is read of every shard.
+#[derive(Debug)]
+struct Wanted {
+    /// Where it ends.
+    to: Option<Box<[u8]>>,
+    revision: Revision,
+    /// How much is read at a time.
+    run_rows: usize,
+    /// Whether keys are wanted that the view does not show.
+    with_hidden: bool,
+}
+
 /// A merge of all shards over an interval, as a view at one revision sees it.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    to: Option<Box<[u8]>>,
-    revision: Revision,
-    run_rows: usize,
+    wanted: Wanted,
     runs: Vec<Run>,
     heads: BinaryHeap<Head>,
     /// None if all keys are in memory.
@@ -107,9 +126,12 @@ impl Merge {
             .and_then(|rows| usize::try_from(rows).ok())
             .map_or(RUN_ROWS_MAX, |rows| rows / shards.count() * 2);
         Merge {
-            to: interval.to.clone(),
-            revision,
-            run_rows: each.clamp(RUN_ROWS_MIN, RUN_ROWS_MAX),
+            wanted: Wanted {
+                to: interval.to.clone(),
+                revision,
+                run_rows: each.clamp(RUN_ROWS_MIN, RUN_ROWS_MAX),
+                with_hidden: may_leave,
+            },
             runs: shards
                 .indices()
                 .map(|_| Run { hits: VecDeque::new(), next_from: from() })
@@ -121,18 +143,38 @@ impl Merge {
     }
 
     /// The next key in order.
+    #[inline]
     pub(crate) fn next(&mut self, shared: &Shared, fetching: &mut Fetching) -> Step<Option<Hit>> {
-        let shards = &shared.shards;
-        if !self.is_started {
-            self.is_started = true;
-            shards.indices().for_each(|shard| self.advance(shards, shard));
+        if self.stored.is_none() {
+            return Ok(self.next_here(&shared.shards));
         }
-        if let Some(hit) = self.next_stored(shared, fetching)? {
-            return Ok(Some(hit));
+        self.start(&shared.shards);
+        match self.next_stored(shared, fetching)? {
+            Some(hit) => Ok(Some(hit)),
+            None => Ok(self.next_here(&shared.shards)),
         }
-        let Some(Head { hit, shard }) = self.heads.pop() else { return Ok(None) };
-        self.advance(shards, shard);
-        Ok(Some(hit))
+    }
+
+    /// Puts each shard's first hit among the heads.
+    fn start(&mut self, shards: &Shards) {
+        if self.is_started {
+            return;
+        }
+        self.is_started = true;
+        for shard in shards.indices() {
+            let first = self.runs[shard.0].next(shards, shard, &self.wanted);
+            self.heads.extend(first.map(|hit| Head { hit, shard }));
+        }
+    }
+
+    /// The next key in memory.
+    fn next_here(&mut self, shards: &Shards) -> Option<Hit> {
+        self.start(shards);
+        let mut head = self.heads.peek_mut()?;
+        match self.runs[head.shard.0].next(shards, head.shard, &self.wanted) {
+            Some(next) => Some(std::mem::replace(&mut head.hit, next)),
+            None => Some(PeekMut::pop(head).hit),
+        }
     }
 
     /// The next key that is stored, if it comes before the next one in memory.
@@ -162,8 +204,8 @@ impl Merge {
     }
 
     fn hit_of(&self, row: Record) -> Hit {
-        if row.revision() > self.revision {
-            return Hit::Again(Key::from(row.key()));
+        if row.revision() > self.wanted.revision {
+            return Hit::Key(Key::from(row.key()), Without::Again);
         }
         Hit::Record(row)
     }
@@ -176,9 +218,9 @@ impl Merge {
         let mut next_from = None;
         // Asked after memory was read: what was there then has not left before.
         if shared.memory.has_left() {
-            let to = read_up_to.or(self.to.as_ref()).cloned();
+            let to = read_up_to.or(self.wanted.to.as_ref()).cloned();
             let interval = Interval { from, to };
-            let rows_max = self.run_rows;
+            let rows_max = self.wanted.run_rows;
             let wanted = PageRequest { interval, rows_max, bytes_max: PAGE_BYTES };
             let page = fetching.page(wanted)?;
             stored.rows.extend(page.rows);
@@ -187,51 +229,38 @@ impl Merge {
         stored.next_from = next_from.or(read_up_to.cloned());
         Ok(())
     }
-
-    /// Puts the shard's next hit among the heads.
-    fn advance(&mut self, shards: &Shards, shard: ShardIndex) {
-        let run = &mut self.runs[shard.0];
-        while run.hits.is_empty()
-            && let Some(from) = run.next_from.take()
-        {
-            let part = Part {
-                from: &from,
-                to: self.to.as_deref(),
-                revision: self.revision,
-                rows_max: self.run_rows,
-                with_hidden: self.stored.is_some(),
-            };
-            run.read(&shards.read(shard), &part);
-        }
-        if let Some(hit) = run.hits.pop_front() {
-            self.heads.push(Head { hit, shard });
-        }
-    }
-}
-
-/// What is to be read of a shard at once.
-#[derive(Debug)]
-struct Part<'a> {
-    from: &'a [u8],
-    to: Option<&'a [u8]>,
-    revision: Revision,
-    rows_max: usize,
-    with_hidden: bool,
 }
 
 impl Run {
-    fn read(&mut self, state: &ShardState, part: &Part<'_>) {
-        let Part { from, to, revision, rows_max, with_hidden } = *part;
+    /// The shard's next hit.
+    #[inline]
+    fn next(&mut self, shards: &Shards, shard: ShardIndex, wanted: &Wanted) -> Option<Hit> {
+        if self.hits.is_empty() {
+            self.read(shards, shard, wanted);
+        }
+        self.hits.pop_front()
+    }
+
+    /// Reads on until there is a hit, or no more.
+    #[cold]
+    fn read(&mut self, shards: &Shards, shard: ShardIndex, wanted: &Wanted) {
+        let Wanted { ref to, revision, run_rows, with_hidden } = *wanted;
         let hits = &mut self.hits;
-        self.next_from = state.scan(from, to, revision, with_hidden, |seen, key| {
-            hits.push_back(match seen {
-                Seen::Record(record) => Hit::Record(record.clone()),
-                Seen::Gone(gone) => Hit::Gone(Key::from(key), gone),
-                Seen::Nothing => Hit::Hidden(Key::from(key)),
-                Seen::Away => Hit::Again(Key::from(key)),
-            });
-            hits.len() < rows_max
-        });
+        while hits.is_empty()
+            && let Some(from) = self.next_from.take()
+        {
+            let state = shards.read(shard);
+            self.next_from =
+                state.scan(&from, to.as_deref(), revision, with_hidden, |seen, key| {
+                    hits.push_back(match seen {
+                        Seen::Record(record) => Hit::Record(record.clone()),
+                        Seen::Gone(gone) => Hit::Key(Key::from(key), Without::Gone(gone)),
+                        Seen::Nothing => Hit::Key(Key::from(key), Without::Hidden),
+                        Seen::Away => Hit::Key(Key::from(key), Without::Again),
+                    });
+                    hits.len() < run_rows
+                });
+        }
     }
 }
 
@@ -244,12 +273,14 @@ impl PartialEq for Head {
 impl Eq for Head {}
 
 impl PartialOrd for Head {
+    #[inline]
     fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Head {
+    #[inline]
     fn cmp(&self, other: &Head) -> Ordering {
         other.hit.key().cmp(self.hit.key())
     }

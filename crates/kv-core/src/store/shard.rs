@@ -18,6 +18,7 @@
 
 pub(crate) mod check;
 pub(crate) mod expiry;
+mod scan;
 pub(crate) mod sweep;
 mod turns;
 
@@ -30,11 +31,11 @@ use super::order::OrderedIndex;
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{HEAT_AWAITED, Slot, Slots};
-use crate::limits::{KEYS_PER_LATCH_MAX, KEYS_PER_MEASURE, TRIM_PER_WRITE};
+use crate::limits::{KEYS_PER_MEASURE, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
 use crate::memory::{Memory, size_class};
 use crate::mvcc::views::{Horizon, Views};
-use crate::types::{Interval, Revision, Version};
+use crate::types::{Revision, Version};
 
 /// What a shard's latch guards.
 #[derive(Debug, Default)]
@@ -527,40 +528,6 @@ impl ShardState {
             slot.older = 0;
         }
         self.bytes.relist(capacity_before, &self.older[list as usize]);
-    }
-
-    /// Calls `each` with what a view at `revision` sees, in key order, until it answers false.
-    /// Keys that did not exist then, or were deleted, are passed over unless they are wanted too.
-    /// After a number of keys,
-    /// shown or not, it stops, so that others get the latch, and answers where to go on.
-    pub(crate) fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        revision: Revision,
-        with_hidden: bool,
-        mut each: impl FnMut(Seen<'_>, &[u8]) -> bool,
-    ) -> Option<Box<[u8]>> {
-        for (visited, number) in self.order.range_from(from, &self.slots).enumerate() {
-            let slot = &self.slots[number];
-            let key = slot.newest.key();
-            if to.is_some_and(|to| key >= to) {
-                return None;
-            }
-            if visited == KEYS_PER_LATCH_MAX {
-                return Some(key.into());
-            }
-            let seen = self.slot_at(slot, revision);
-            let is_hidden = match &seen {
-                Seen::Record(record) => record.is_tombstone(),
-                Seen::Nothing => true,
-                Seen::Gone(_) | Seen::Away => false,
-            };
-            if (with_hidden || !is_hidden) && !each(seen, key) {
-                return Some(Interval::all().after(key).from);
-            }
-        }
-        None
     }
 
     /// Puts a record in the place of the one of the same key and version, if it is still there.

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::matching::{Conditions, Turn};
 use crate::step::{Fetching, Step};
 use crate::store::record::Record;
-use crate::store::scan::{Hit, Merge};
+use crate::store::scan::{Hit, Merge, Without};
 use crate::store::shard::Gone;
 use crate::types::{Interval, Revision, TxnId};
 use crate::value::Value;
@@ -365,9 +365,11 @@ impl Scan {
                         return Ok(Some(Row { record, txn: None }));
                     }
                 }
-                Some(Layer::Committed(Hit::Gone(key, gone))) => self.gone = Some((key, Some(gone))),
-                Some(Layer::Committed(Hit::Again(key))) => self.gone = Some((key, None)),
-                Some(Layer::Committed(Hit::Hidden(_))) => {}
+                Some(Layer::Committed(Hit::Key(key, without))) => match without {
+                    Without::Gone(gone) => self.gone = Some((key, Some(gone))),
+                    Without::Again => self.gone = Some((key, None)),
+                    Without::Hidden => {}
+                },
             }
         }
     }
