@@ -1,8 +1,8 @@
 //! Reading one shard in key order.
 //!
 //! Neighbours in key order are strangers in memory: for each key two lines have to come from there,
-//! the slot's and the record's, one after the other. So a few slots ahead are touched in a loop that
-//! does nothing else, and all that they lead to comes at the same time.
+//! the slot's and the record's, one after the other. So a few slots ahead are touched in a loop
+//! that does nothing else, and all that they lead to comes at the same time.
 
 use std::hint::black_box;
 
