@@ -283,6 +283,14 @@ impl Database {
         may_expire.then(|| shared.order.latest_ms())
     }
 
+    /// A time, in milliseconds since the Unix epoch, no later than that by which any open read view
+    /// judges what has expired; none if no view is open. What expired before it is not there for
+    /// anybody.
+    pub fn views_judge_from_ms(&self) -> Option<u64> {
+        let oldest = self.shared.views.oldest()?;
+        Some(self.shared.order.time_of(oldest))
+    }
+
     /// Verifies the store's invariants. Each shard is latched in turn.
     ///
     /// # Errors

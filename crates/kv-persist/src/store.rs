@@ -176,6 +176,8 @@ impl Parts {
         checkpointer.is_wanted(move || asked.take_fold_wanted());
         let asked = database.clone();
         checkpointer.judged_until(move || asked.judged_until_ms());
+        let asked = database.clone();
+        checkpointer.views_judge_from(move || asked.views_judge_from_ms());
         let told = database.clone();
         checkpointer.on_forgotten(move |forgotten| {
             forgotten.iter().for_each(|gone| {

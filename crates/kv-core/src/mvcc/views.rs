@@ -108,6 +108,11 @@ impl Views {
             || self.open.lock().range(from..superseded).next().is_some()
     }
 
+    /// The revision of the oldest view that is open.
+    pub(crate) fn oldest(&self) -> Option<Revision> {
+        Some(self.oldest.load(Ordering::SeqCst)).filter(|&at| at != u64::MAX).map(Revision)
+    }
+
     /// Whether a view is open that sees something that was committed at `revision`.
     pub(crate) fn is_any_open_from(&self, revision: Revision) -> bool {
         self.oldest.load(Ordering::SeqCst) != u64::MAX

@@ -22,11 +22,16 @@ const LOOKS_PER_RETENTION: u32 = 16;
 /// Told of the keys that are as if they had never been, when that is durable.
 type OnForgotten = dyn Fn(&[Forgotten]) + Send;
 
+/// Asked for a time, in milliseconds since the Unix epoch: what expired before it is not there for
+/// any reader; none if nobody holds a view.
+type ViewsJudgeFrom = dyn Fn() -> Option<u64> + Send;
+
 /// What it goes by.
 pub(super) struct Forgetting {
     /// How long a deleted key's counter is kept; for ever, if there is none.
     retention: Option<Duration>,
     on_forgotten: Option<Box<OnForgotten>>,
+    views_judge_from: Option<Box<ViewsJudgeFrom>>,
     clock: Arc<dyn Clock>,
     /// The latest time that it has seen.
     now_ms: u64,
@@ -34,7 +39,13 @@ pub(super) struct Forgetting {
 
 impl Default for Forgetting {
     fn default() -> Forgetting {
-        Forgetting { retention: None, on_forgotten: None, clock: Arc::new(SystemClock), now_ms: 0 }
+        Forgetting {
+            retention: None,
+            on_forgotten: None,
+            views_judge_from: None,
+            clock: Arc::new(SystemClock),
+            now_ms: 0,
+        }
     }
 }
 
@@ -59,6 +70,16 @@ impl Checkpointer {
         told: impl Fn(&[Forgotten]) + Send + 'static,
     ) -> &mut Checkpointer {
         self.forgetting.on_forgotten = Some(Box::new(told));
+        self
+    }
+
+    /// Has somebody asked what open views may still show: that is not forgotten, however short the
+    /// retention is.
+    pub fn views_judge_from(
+        &mut self,
+        asked: impl Fn() -> Option<u64> + Send + 'static,
+    ) -> &mut Checkpointer {
+        self.forgetting.views_judge_from = Some(Box::new(asked));
         self
     }
 
@@ -89,7 +110,9 @@ impl Checkpointer {
         let now_ms = self.forgetting.clock.wall_ms().max(self.snapshot.through().time_ms);
         self.forgetting.now_ms = self.forgetting.now_ms.max(now_ms);
         let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let views_ms = self.forgetting.views_judge_from.as_ref().and_then(|asked| asked());
         let before_ms = self.forgetting.now_ms.saturating_sub(retention_ms);
+        let before_ms = views_ms.map_or(before_ms, |views_ms| before_ms.min(views_ms));
         let mut count = 0;
         for _ in 0..CALLS_MAX {
             let mut forgotten = Ok(Vec::new());

@@ -190,3 +190,23 @@ fn deleted_keys_go_on_a_quiet_server_too_unless_the_snapshot_keeps_counters() {
         assert_eq!(versions(store.database(), "house"), [1]);
     });
 }
+
+#[test]
+fn what_an_open_view_still_shows_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    open(&options).close(Duration::from_secs(60)).unwrap();
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let mut store = ByHand::open(&options, &clock);
+    let mut session = store.db().session();
+    session.put_expiring(None, b"car", b"red", ValueKind::Text, None, 5).unwrap();
+    store.db().settle(session.depends_on()).unwrap();
+    store.step();
+    let isolation = Some(Isolation::Snapshot);
+    session.begin(BeginOptions { isolation, ..BeginOptions::default() }).unwrap();
+    clock.advance(40 * DAY);
+    assert_eq!(store.forget(), 0);
+    assert!(session.get(None, b"car").unwrap().is_some(), "it was there when the view was opened");
+    session.rollback(None).unwrap();
+    assert_eq!(store.forget(), 1);
+}
