@@ -95,7 +95,7 @@ pub(crate) fn open(fs: &SimFs, options: Options) -> Result<Store, Violation> {
 #[derive(Debug)]
 pub(crate) enum Start {
     /// With a state as it may be; what recovery decided is in the journal.
-    Open(Store),
+    Open(Box<Store>),
     /// Refused, as it has to be when a write has lied.
     Refused,
     /// The system failed.
@@ -117,7 +117,7 @@ pub(crate) fn start(
         Ok(store) => {
             let revision = check_state(&store, journal)?;
             journal.decide(revision);
-            Ok(Start::Open(store))
+            Ok(Start::Open(Box::new(store)))
         }
         Err(error) if !error.is_refusal() => Ok(Start::Failed(error)),
         Err(error) if fs.lie().is_none() => violation!("it is refused: {error}"),

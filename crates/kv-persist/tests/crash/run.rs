@@ -65,7 +65,7 @@ impl Life {
             match start(&self.fs, self.plan.options, &mut self.journal)? {
                 Start::Open(store) => {
                     self.workload.connect(&store);
-                    self.store = Some(store);
+                    self.store = Some(*store);
                     return Ok(());
                 }
                 Start::Refused => return Ok(()),

@@ -37,7 +37,7 @@ impl ByHand {
             begins_log: false,
         };
         let mut builder = builder();
-        builder.clock(Arc::<ManualClock>::clone(clock));
+        builder.clock(Arc::<ManualClock>::clone(clock)).view_age_max(400 * DAY);
         let mut parts = Parts::assemble(opened, Arc::new(Disk), keep, &mut builder, 1).unwrap();
         let (folded, forgotten) = <(Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>)>::default();
         let (tell_folded, tell_forgotten) = (Arc::clone(&folded), Arc::clone(&forgotten));
