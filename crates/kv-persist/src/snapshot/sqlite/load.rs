@@ -1,10 +1,9 @@
 //! Reading the newest version of every key, as fast as the machine allows.
 //!
 //! Several threads, each with a connection, walk over `pair` and check each row. Versions that
-//! `pair` has no room for are noted, and read afterwards in the order in which they stand in the
-//! file. The metadata says how many rows there have to be.
+//! `pair` has no room for are noted, and now and then, when there are many, read in the order in
+//! which they stand in the file. The metadata says how many rows there have to be.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rusqlite::types::ValueRef;
@@ -20,8 +19,8 @@ use crate::snapshot::Sink;
 /// Rows read before a thread looks whether another has nothing to do.
 const ROWS_PER_PIECE: i64 = 4096;
 
-/// Versions in `history` that a thread takes at a time.
-const PLACED_PER_PIECE: usize = 256;
+/// Versions in `history` that a thread notes before it reads them: half a megabyte. In tests few.
+const PLACED_MAX: usize = if cfg!(test) { 4 } else { 1 << 15 };
 
 /// A newest version that is in `history`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,13 +28,6 @@ struct Placed {
     id: i64,
     /// That of the row in `pair`, which has to be the same.
     checksum: i64,
-}
-
-/// What a thread has done.
-#[derive(Debug, Default)]
-struct Walked {
-    rows: i64,
-    placed: Vec<Placed>,
 }
 
 impl Source {
@@ -48,28 +40,15 @@ impl Source {
                 ranges: &ranges,
                 sink,
                 decoder: Decoder::new(&self.form),
-                walked: Walked::default(),
+                rows: 0,
+                placed: Vec::new(),
             };
             walk.walk().inspect_err(|_| ranges.end())
         })?;
-        let rows: i64 = walked.iter().map(|walked| walked.rows).sum();
+        let rows: i64 = walked.into_iter().sum();
         if rows != pairs {
             return Err(damaged(&self.path, format!("{rows} of {pairs} keys were found in it")));
         }
-        let mut placed: Vec<_> = walked.into_iter().flat_map(|walked| walked.placed).collect();
-        placed.sort_unstable();
-        let next = AtomicUsize::new(0);
-        let pieces: Vec<_> = placed.chunks(PLACED_PER_PIECE).collect();
-        in_threads(threads.min(pieces.len()), || {
-            let connection = connect(&self.path, self.access)?;
-            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.load_placed(&connection, piece, sink) {
-                    next.store(pieces.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
-        })?;
         Ok(())
     }
 
@@ -173,11 +152,15 @@ struct Walk<'a> {
     ranges: &'a Ranges,
     sink: &'a Sink<'a>,
     decoder: Decoder,
-    walked: Walked,
+    /// How many it has come by.
+    rows: i64,
+    /// Versions that are to be read.
+    placed: Vec<Placed>,
 }
 
 impl Walk<'_> {
-    fn walk(mut self) -> Result<Walked, Error> {
+    /// Answers how many rows it has come by.
+    fn walk(mut self) -> Result<i64, Error> {
         let source = self.source;
         let failed = || failed(&source.path, "read keys");
         let connection = connect(&self.source.path, self.source.access)?;
@@ -185,6 +168,9 @@ impl Walk<'_> {
         while let Some(mut range) = self.ranges.take() {
             while let Some(from) = self.piece(&mut statements, &range)? {
                 range.from = from;
+                if self.placed.len() >= PLACED_MAX {
+                    self.read_placed(&connection)?;
+                }
                 if self.ranges.is_over() {
                     break;
                 }
@@ -197,7 +183,15 @@ impl Walk<'_> {
             }
             self.ranges.done();
         }
-        Ok(std::mem::take(&mut self.walked))
+        self.read_placed(&connection)?;
+        Ok(self.rows)
+    }
+
+    fn read_placed(&mut self, connection: &Connection) -> Result<(), Error> {
+        self.placed.sort_unstable();
+        self.source.load_placed(connection, &self.placed, self.sink)?;
+        self.placed.clear();
+        Ok(())
     }
 
     /// Reads the next rows of a range; answers where it goes on, if it does.
@@ -229,7 +223,7 @@ impl Walk<'_> {
         let source = self.source;
         let path = &source.path;
         let columns = Row::read(row).map_err(|fault| damaged(path, fault.into()))?;
-        self.walked.rows += 1;
+        self.rows += 1;
         match row.get_ref(COLUMNS) {
             Ok(ValueRef::Null) => {
                 let version = self.decoder.version(&columns);
@@ -237,7 +231,7 @@ impl Walk<'_> {
                 (self.sink)(version.map_err(|fault| damaged_row(path, shown(key), fault))?)
             }
             Ok(ValueRef::Integer(id)) => {
-                self.walked.placed.push(Placed { id, checksum: columns.checksum });
+                self.placed.push(Placed { id, checksum: columns.checksum });
                 Ok(())
             }
             _ => Err(damaged_row(path, shown(columns.key), "its place is not a number")),
