@@ -347,9 +347,9 @@ impl Database {
             }
             Wanted::Newest => {
                 // What is folded now is in what is read next.
-                let folded = self.shared.memory.folded();
+                let as_of = (self.shared.memory.folded(), self.shared.memory.forgets());
                 let found = fetcher.newest(key)?;
-                self.shared.admit(key, found.map(|found| found.record(key)), folded);
+                self.shared.admit(key, found.map(|found| found.record(key)), as_of);
             }
             Wanted::Page(wanted) => {
                 let Page { rows, next_from } = fetcher.page(wanted)?;
@@ -409,11 +409,14 @@ impl Shared {
     }
 
     /// Takes into memory what was fetched of a key that was not there, unless it is there now. What
-    /// left memory after it was read may be newer: then it is not taken, and to be fetched again.
-    fn admit(&self, key: &[u8], found: Option<Record>, folded: Revision) {
+    /// left memory after it was read may be newer, and what was forgotten may be what was read: then
+    /// it is not taken, and to be fetched again.
+    fn admit(&self, key: &[u8], found: Option<Record>, as_of: (Revision, u64)) {
+        let (folded, forgets) = as_of;
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
-        if state.find(hash, key).is_some() || state.left_through() > folded {
+        let is_stale = state.left_through() > folded || self.memory.forgets() != forgets;
+        if is_stale || state.find(hash, key).is_some() {
             return;
         }
         let record = found.unwrap_or_else(|| Record::nothing(key));
@@ -425,7 +428,8 @@ impl Shared {
         self.memory.note_forgotten(revision);
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
-        state.forget(hash, key, version, was_deleted, self.retention());
+        self.memory.note_forget();
+        state.forget(hash, key, version, revision, was_deleted, self.retention());
     }
 
     pub(crate) fn sweeping(&self) -> Sweep<'_> {

@@ -62,7 +62,8 @@ impl Loader {
     ) -> Result<(), Error> {
         let is_full = self.memory.bytes_used() >= self.memory.bytes_max() / 16 * 15;
         if self.memory.way() != Way::Leave || !is_full {
-            return self.load(key, version, stamp, datum);
+            // Not looked for elsewhere: this is what would be found.
+            return self.add(key, version, stamp, datum);
         }
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
@@ -85,19 +86,31 @@ impl Loader {
         stamp: Stamp,
         datum: Option<Datum<'_>>,
     ) -> Result<(), Error> {
-        let record = Record::restored(key, version, stamp, datum);
         let hash = self.shards.placement.hash(key);
         let shard = self.shards.placement.shard(hash);
-        let mut state = self.shards.write(shard);
-        if state.find(hash, key).is_none() && state.may_be_away(hash) {
-            // Others may have been loaded meanwhile, but not this key.
-            drop(state);
-            let found = self.options.fetcher.newest(key)?;
-            state = self.shards.write(shard);
-            if let Some(found) = found {
-                state.admit(hash, found.record(key), &self.shards.placement);
-            }
+        let is_away = {
+            let state = self.shards.read(shard);
+            state.find(hash, key).is_none() && state.may_be_away(hash)
+        };
+        // Others may be loaded meanwhile, but not this key.
+        if is_away && let Some(found) = self.options.fetcher.newest(key)? {
+            let mut state = self.shards.write(shard);
+            state.admit(hash, found.record(key), &self.shards.placement);
         }
+        self.add(key, version, stamp, datum)
+    }
+
+    /// Adds a version of a key that is in memory, or not stored at all.
+    fn add(
+        &self,
+        key: &[u8],
+        version: Version,
+        stamp: Stamp,
+        datum: Option<Datum<'_>>,
+    ) -> Result<(), Error> {
+        let record = Record::restored(key, version, stamp, datum);
+        let hash = self.shards.placement.hash(key);
+        let mut state = self.shards.write(self.shards.placement.shard(hash));
         let slot = state.find(hash, key);
         if let Some(newest) = slot.map(|slot| state.newest_in(slot)) {
             let (before, at) = (newest.version(), newest.revision());

@@ -78,6 +78,8 @@ pub(crate) struct Memory {
     has_left: AtomicBool,
     /// The highest revision of a counter that was forgotten.
     forgotten: AtomicU64,
+    /// How many times something was forgotten by others; counted under the key's latch.
+    forgets: AtomicU64,
 }
 
 impl Memory {
@@ -103,6 +105,7 @@ impl Memory {
             is_fold_wanted: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             forgotten: AtomicU64::new(0),
+            forgets: AtomicU64::new(0),
         }
     }
 
@@ -256,6 +259,15 @@ impl Memory {
     /// The highest revision of a counter that was forgotten.
     pub(crate) fn forgotten(&self) -> Revision {
         Revision(self.forgotten.load(Ordering::SeqCst))
+    }
+
+    /// How many times something was forgotten by others.
+    pub(crate) fn forgets(&self) -> u64 {
+        self.forgets.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn note_forget(&self) {
+        self.forgets.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn note_forgotten(&self, revision: Revision) {

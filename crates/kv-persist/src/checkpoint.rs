@@ -198,11 +198,14 @@ impl Checkpointer {
         let before = self.snapshot.through();
         let durable = Revision(self.log.synced().get());
         if durable <= before.revision {
+            // Whoever waits for a fold is to look again: it may want what is durable in a moment.
+            self.tell_folded(Some(before.revision));
             return Ok(Folded { keys: 0, through: before, is_more: false });
         }
         let bytes = self.snapshot.piece_bytes().min(self.piece_bytes_max);
         let piece = Piece::read(&mut self.reader, durable, bytes)?;
         let Some(&(through, _)) = piece.records.last() else {
+            self.tell_folded(Some(before.revision));
             return Ok(Folded { keys: 0, through: before, is_more: false });
         };
         #[cfg(feature = "testing")]
@@ -212,10 +215,10 @@ impl Checkpointer {
         let folded = self.fold(&piece, through);
         if folded.is_err() {
             self.reader = self.log.reader(before.revision);
-            self.on_folded.iter().for_each(|told| told(None));
+            self.tell_folded(None);
         }
         let keys = folded?;
-        self.on_folded.iter().for_each(|told| told(Some(through.revision)));
+        self.tell_folded(Some(through.revision));
         failpoint::hit("snap.before_log_truncate").map_err(injected)?;
         self.log.cut(through.revision)?;
         failpoint::hit("snap.after_log_truncate").map_err(injected)?;
@@ -242,6 +245,11 @@ impl Checkpointer {
             }
         }
         Ok(())
+    }
+
+    /// Tells whoever is to know what has been folded, or, with none, that it could not be.
+    pub(crate) fn tell_folded(&self, through: Option<Revision>) {
+        self.on_folded.iter().for_each(|told| told(through));
     }
 
     fn fold(&mut self, piece: &Piece, through: Through) -> Result<usize, Error> {

@@ -301,6 +301,7 @@ impl Connection {
         loop {
             self.flush().await?;
             if let Err(failed) = self.resolve(pause).await? {
+                self.client.session().give_up();
                 self.client.refuse(&failed, None, self.outbox.buffer());
                 self.note_reply();
                 return Ok(Next::Request);
@@ -351,13 +352,13 @@ impl Connection {
             Waited::Over(outcome) => Ok(outcome),
             Waited::Draining => {
                 self.client.session().abort_all(AbortReason::Shutdown);
-                let text = "the server is stopping, and the command waited for room in the log; \
+                let text = "the server is stopping, and the command waited for room; \
                             nothing was done, and open transactions were rolled back; connect \
                             again later";
                 self.say(ErrorCode::Shutdown, text);
                 Err(End::Draining)
             }
-            Waited::Gone | Waited::TimeUp => Err(self.give_up_waiting("room in the log")),
+            Waited::Gone | Waited::TimeUp => Err(self.give_up_waiting("room")),
         }
     }
 

@@ -389,20 +389,23 @@ impl ShardState {
         self.remove(hash, number);
     }
 
-    /// Forgets a key whose newest version was this, as those have that store it. What a view or a
-    /// transaction still needs of it stays in memory for now, and does no harm.
+    /// Forgets a key whose newest version was this, made at this revision, as those have that store
+    /// it. A key that was written since stays, in the same life or in a new one, whose versions
+    /// begin at 1 again. So does what a view or a transaction still needs.
     pub(crate) fn forget(
         &mut self,
         hash: u64,
         key: &[u8],
         version: Version,
+        revision: Revision,
         was_deleted: bool,
         retention: Retention<'_>,
     ) {
         let found = self.find(hash, key);
-        let known = found.map(|number| self.slots[number].newest.version());
+        let newest = found.map(|number| &self.slots[number].newest);
+        let known = newest.map(|newest| (newest.version(), newest.revision()));
         match found {
-            Some(number) if known == Some(version) => {
+            Some(number) if known == Some((version, revision)) => {
                 self.drop_older(number, |old| !old.is_needed(retention));
                 let slot = &self.slots[number];
                 if slot.older == 0 && !slot.is_queued && self.locks.is_free(hash, key) {
@@ -410,7 +413,7 @@ impl ShardState {
                 }
             }
             // It goes on from there: then it was in memory, and is counted right.
-            Some(_) if known > Some(version) => {}
+            Some(_) if known.is_some_and(|(known, _)| known > version) => {}
             Some(_) | None => self.live_keys -= usize::from(!was_deleted),
         }
     }

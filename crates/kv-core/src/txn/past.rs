@@ -106,6 +106,7 @@ impl Shared {
         let hash = self.shards.placement.hash(key);
         let state = self.shards.read_key(self.shards.placement.shard(hash));
         match look(&state, hash) {
+            Seen::Record(record) if record.is_nothing() => Ok(Ok(None)),
             Seen::Record(record) => Ok(Ok(Some(record.clone()))),
             Seen::Nothing => Ok(Ok(None)),
             Seen::Gone(gone) => Ok(Err(gone)),

@@ -18,7 +18,6 @@ use crate::lock::table::Holder;
 use crate::lock::wait::{LockWait, Outcome};
 use crate::lock::waits::{Ask, Refusal, Target};
 use crate::lock::{Mode, Owner};
-use crate::memory::Way;
 use crate::step::{Fetch, Fetching, Pause, Step};
 use crate::store::record::Record;
 use crate::types::{Interval, Isolation, Revision, SessionId, TreeId, TxnId};
@@ -320,10 +319,10 @@ impl Shared {
         }
     }
 
-    /// Returns well if a newest version that is to be superseded has its value in memory, where
-    /// values leave it: a view may need it when it is no longer kept elsewhere.
+    /// Returns well if a newest version that is to be superseded has its value in memory, where that
+    /// may be elsewhere: a view may need it when it is no longer kept there.
     pub(crate) fn have_value(&self, newest: &Record) -> Step<()> {
-        if self.memory.way() != Way::Value || newest.is_tombstone() {
+        if !self.memory.is_stored() || newest.is_tombstone() {
             return Ok(());
         }
         Value::of(newest).map(|_| ())

@@ -2,6 +2,7 @@
 //! must answer the same, whatever has left memory and come back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,6 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 /// A log, and what is folded of it: of each key as many versions as are kept, and no more.
-#[derive(Debug)]
 pub(crate) struct Cellar {
     holds: Holds,
     history: usize,
@@ -24,6 +24,14 @@ pub(crate) struct Cellar {
     stored: Mutex<BTreeMap<Vec<u8>, Vec<Fetched>>>,
     durable: Arc<Watermark>,
     fetches: AtomicU64,
+    /// Done between the next read of a key and its answer.
+    after_next_read: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Cellar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cellar").field("holds", &self.holds).finish_non_exhaustive()
+    }
 }
 
 impl Cellar {
@@ -35,6 +43,7 @@ impl Cellar {
             stored: Mutex::default(),
             durable: Watermark::new(u64::MAX),
             fetches: AtomicU64::new(0),
+            after_next_read: Mutex::default(),
         })
     }
 
@@ -63,6 +72,15 @@ impl Cellar {
         }
         drop(stored);
         db.note_folded(revision);
+    }
+
+    /// Forgets a key; the engine is still to be told.
+    pub(crate) fn forget(&self, key: &[u8]) {
+        self.stored.lock().unwrap().remove(key);
+    }
+
+    pub(crate) fn after_next_read(&self, act: impl FnOnce() + Send + 'static) {
+        *self.after_next_read.lock().unwrap() = Some(Box::new(act));
     }
 
     fn count_fetch(&self) {
@@ -154,7 +172,10 @@ impl Fetcher for Cellar {
     fn newest(&self, key: &[u8]) -> Result<Option<Fetched>, Error> {
         assert_eq!(self.holds, Holds::Keys);
         self.count_fetch();
-        Ok(self.stored.lock().unwrap().get(key).and_then(|versions| versions.last().cloned()))
+        let found = self.stored.lock().unwrap().get(key).and_then(|found| found.last().cloned());
+        let act = self.after_next_read.lock().unwrap().take();
+        act.into_iter().for_each(|act| act());
+        Ok(found)
     }
 
     fn page(&self, wanted: &PageRequest) -> Result<Page, Error> {

@@ -6,6 +6,7 @@ mod bounded;
 mod embedded;
 mod eviction;
 mod expiry;
+mod forgotten;
 mod logged;
 mod matching;
 mod room;

@@ -267,7 +267,11 @@ impl Worker {
         match self.fold_all() {
             Ok(_) => self.stats.lock().last_run = started.elapsed(),
             Err(_) if self.is_stopping() => {}
-            Err(error) => tracing::warn!(%error, "the checkpoint failed, and is tried again"),
+            Err(error) => {
+                // Nobody is to wait for a fold that may never be.
+                self.checkpointer.tell_folded(None);
+                tracing::warn!(%error, "the checkpoint failed, and is tried again");
+            }
         }
     }
 

@@ -55,13 +55,8 @@ impl ShardState {
         let newest = &self.slots[number].newest;
         let hash = ending.placement.hash(newest.key());
         let (revision, is_deleted) = (newest.revision(), newest.is_tombstone());
-        let Retention { horizon, views, .. } = ending.retention;
         // Whoever judged it earlier may have found it there, and look again.
-        let is_seen = !self.locks.is_free(hash, newest.key())
-            || horizon.is_beyond_readers(revision)
-            || views.is_any_open_from(self.oldest_in(number).revision())
-            || self.slots[number].is_queued;
-        if is_seen {
+        if self.slots[number].is_queued || self.may_be_seen(number, hash, ending.retention) {
             return;
         }
         if ending.forget_before_ms.is_some_and(|before_ms| ended_ms < before_ms) {
@@ -69,7 +64,7 @@ impl ShardState {
             self.drop_older(number, |_| true);
             self.remove_for_good(hash, number);
         } else if !is_deleted && (!ending.is_stored || revision <= ending.memory.folded()) {
-            self.drop_older(number, |_| true);
+            self.drop_older(number, |old| !old.is_needed(ending.retention));
             self.give_value_back(number, hash);
         }
     }

@@ -33,6 +33,7 @@ use crate::memory::{Memory, Way};
 use crate::store::placement::Placement;
 use crate::store::record::Record;
 use crate::store::slots::Stage;
+use crate::types::{Revision, Version};
 
 /// A value so short stays: to say where it is would take as much.
 pub(super) const VALUE_BYTES_STAYING: usize = 64;
@@ -177,20 +178,30 @@ impl ShardState {
     }
 
     fn drop_key(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
-        let slot = &self.slots[number];
-        let (key, revision) = (slot.newest.key(), slot.newest.revision());
-        let Retention { horizon, views, .. } = sweep.retention;
-        if !self.locks.is_free(hash, key)
-            || horizon.is_beyond_readers(revision)
-            || views.is_any_open_from(self.oldest_in(number).revision())
-        {
+        if self.may_be_seen(number, hash, sweep.retention) {
             return Outcome::NotNow;
         }
-        sweep.memory.note_forgotten(revision);
+        sweep.memory.note_forgotten(self.slots[number].newest.revision());
         self.drop_older(number, |_| true);
         self.remove_for_good(hash, number);
         self.counts.evictions += 1;
         Outcome::Gave
+    }
+
+    /// Whether a transaction or a view that is open may have been shown something of a key, or may
+    /// yet be: then it must not be gone for good.
+    pub(super) fn may_be_seen(&self, number: u32, hash: u64, retention: Retention<'_>) -> bool {
+        let newest = &self.slots[number].newest;
+        let oldest = self.oldest_in(number);
+        // A view before the first version is shown nothing; one before another is told that it is
+        // pruned, and must go on being told.
+        let shown_from = match oldest.version() {
+            Version(1) => oldest.revision(),
+            _ => Revision(0),
+        };
+        !self.locks.is_free(hash, newest.key())
+            || retention.horizon.is_beyond_readers(newest.revision())
+            || retention.views.is_any_open_from(shown_from)
     }
 
     /// The oldest version in memory.

@@ -193,6 +193,13 @@ impl Session {
         self.shared.waits.expire(&self.shared.shards, self.id);
     }
 
+    /// Says that an operation which has paused will not be called again. What it has locked stays
+    /// with its transaction; a single command's transaction ends. To be called when what it paused
+    /// for has failed: any other command does it too.
+    pub fn give_up(&mut self) {
+        self.abandon_wait();
+    }
+
     /// Takes back a request whose operation will not be called again. A lock that was granted
     /// meanwhile stays with its transaction; a single command's transaction ends.
     fn abandon_wait(&mut self) {
