@@ -409,8 +409,8 @@ impl Shared {
     }
 
     /// Takes into memory what was fetched of a key that was not there, unless it is there now. What
-    /// left memory after it was read may be newer, and what was forgotten may be what was read: then
-    /// it is not taken, and to be fetched again.
+    /// left memory after it was read may be newer, and what was forgotten may be what was read:
+    /// then it is not taken, and to be fetched again.
     fn admit(&self, key: &[u8], found: Option<Record>, as_of: (Revision, u64)) {
         let (folded, forgets) = as_of;
         let hash = self.shards.placement.hash(key);

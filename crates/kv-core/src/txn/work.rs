@@ -319,8 +319,8 @@ impl Shared {
         }
     }
 
-    /// Returns well if a newest version that is to be superseded has its value in memory, where that
-    /// may be elsewhere: a view may need it when it is no longer kept there.
+    /// Returns well if a newest version that is to be superseded has its value in memory, where
+    /// that may be elsewhere: a view may need it when it is no longer kept there.
     pub(crate) fn have_value(&self, newest: &Record) -> Step<()> {
         if !self.memory.is_stored() || newest.is_tombstone() {
             return Ok(());
