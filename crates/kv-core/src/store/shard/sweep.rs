@@ -149,6 +149,8 @@ impl ShardState {
             && revision <= sweep.memory.folded()
             && !sweep.retention.horizon.is_beyond_readers(revision)
             && !self.locks.is_written(hash, slot.newest.key())
+            // It may expire and be forgotten while who has seen it may look again.
+            && (slot.newest.expires_ms().is_none() || self.locks.is_free(hash, slot.newest.key()))
     }
 
     fn leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
