@@ -2,13 +2,13 @@
 //! beside exact LRU with as much room; what such a read takes, beside a store without a bound; what
 //! one takes that does not; and how often a missing key is looked for on disk.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use kv_benches::arguments::Arguments;
 use kv_benches::built;
 use kv_benches::control::Control;
 use kv_benches::files::scratch;
+use kv_benches::lru::Lru;
 use kv_benches::measure::{Latencies, Ratio, alternate, median, ns_each};
 use kv_benches::process::{Server, resident_bytes, server_binary};
 use kv_benches::table::Table;
@@ -75,31 +75,6 @@ impl Side {
     }
 }
 
-/// Exact LRU, to compare with.
-struct Lru {
-    room: usize,
-    now: u64,
-    used: HashMap<u64, u64>,
-    order: BTreeMap<u64, u64>,
-}
-
-impl Lru {
-    fn read(&mut self, key: u64) -> bool {
-        self.now += 1;
-        let before = self.used.insert(key, self.now);
-        if let Some(before) = before {
-            self.order.remove(&before);
-        }
-        self.order.insert(self.now, key);
-        while self.order.len() > self.room
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.used.remove(&oldest);
-        }
-        before.is_some()
-    }
-}
-
 fn main() {
     let mut arguments = Arguments::from_process(HELP);
     let keys: u64 = arguments.value("keys", 1_000_000, 20_000);
@@ -120,24 +95,23 @@ fn main() {
 /// Hit rates, and what hits and misses cost, in process.
 fn hits(free: &mut Side, bound: &mut Side, keys: u64, reads: usize, rounds: usize) {
     let mut zipf = Zipf::new(keys, SKEW, 1);
-    let mut lru = Lru { room: 0, now: 0, used: HashMap::new(), order: BTreeMap::new() };
+    let mut lru = Lru::new(0);
     let mut misses = Latencies::default();
     let hot = keys * HOT_PER_MILLE / 1000;
     let hot_keys = workload::keys(0..hot);
     // Twice as much to warm up as there are keys.
-    for _ in 0..2 * keys {
+    for nth in 0..2 * keys {
+        if nth.is_multiple_of(1000) {
+            lru.set_room(bound.resident());
+        }
         let number = zipf.draw();
-        lru.room = bound.resident();
         bound.read(&workload::key(number));
         lru.read(number);
-        if lru.now.is_multiple_of(1000) {
-            lru.room = bound.resident();
-        }
     }
     let samples = alternate(rounds, |_| {
         let numbers: Vec<u64> = (0..reads).map(|_| zipf.draw()).collect();
         let (mut found, mut found_by_lru) = (0, 0);
-        lru.room = bound.resident();
+        lru.set_room(bound.resident());
         for &number in &numbers {
             let key = workload::key(number);
             let began = Instant::now();

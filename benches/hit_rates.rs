@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use kv_benches::arguments::Arguments;
+use kv_benches::lru::Lru;
 use kv_benches::table::Table;
 use kv_benches::workload::Zipf;
 
@@ -25,33 +26,9 @@ trait Policy {
     fn read(&mut self, key: u64) -> bool;
 }
 
-/// Exactly the least recently used.
-struct Lru {
-    room: usize,
-    now: u64,
-    used: HashMap<u64, u64>,
-    order: BTreeMap<u64, u64>,
-}
-
-impl Lru {
-    fn new(room: usize) -> Lru {
-        Lru { room, now: 0, used: HashMap::new(), order: BTreeMap::new() }
-    }
-}
-
 impl Policy for Lru {
     fn read(&mut self, key: u64) -> bool {
-        self.now += 1;
-        let before = self.used.insert(key, self.now);
-        if let Some(before) = before {
-            self.order.remove(&before);
-        } else if self.order.len() == self.room
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.used.remove(&oldest);
-        }
-        self.order.insert(self.now, key);
-        before.is_some()
+        self.read(key)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod arguments;
 pub mod built;
 pub mod control;
 pub mod files;
+pub mod lru;
 pub mod measure;
 pub mod paced;
 pub mod process;

@@ -10,6 +10,8 @@ use kv_core::{
     Session, Stamp, Step, TxnId, ValueKind, Version,
 };
 
+use crate::driving::run;
+
 const START_MS: u64 = 1_700_000_000_000;
 
 fn store() -> (Arc<ManualClock>, Database) {
@@ -327,12 +329,12 @@ fn what_has_expired_gives_its_memory_back_and_keeps_its_counter() {
     db.end_expired();
     assert!((20_000..21_000).contains(&bytes(&db)), "{} bytes", bytes(&db));
     assert_eq!(get(&mut session, "a"), None);
-    let pruned = drive(&mut session, |session| session.get_version(b"a", Version(2)));
+    let pruned = run(&mut session, |session| session.get_version(b"a", Version(2)));
     assert_eq!(pruned.unwrap_err(), Error::Pruned((*b"a").into()));
     assert_eq!(session.history(b"a", None).unwrap(), []);
-    assert_eq!(drive(&mut session, |session| session.add(None, b"a", 7)).unwrap(), 7);
+    assert_eq!(run(&mut session, |session| session.add(None, b"a", 7)).unwrap(), 7);
     assert_eq!(session.meta(None, b"a").unwrap().map(|meta| meta.version), Some(Version(3)));
-    assert!(drive(&mut session, |session| session.delete(None, b"a", None)).unwrap());
+    assert!(run(&mut session, |session| session.delete(None, b"a", None)).unwrap());
     drop((session, view));
     db.check_idle().unwrap();
 }
@@ -373,19 +375,4 @@ fn what_was_deleted_or_expired_long_ago_is_as_if_it_had_never_been() {
     }
     drop(session);
     db.check_idle().unwrap();
-}
-
-/// Calls an operation until it has a result.
-fn drive<T>(
-    session: &mut Session,
-    mut operation: impl FnMut(&mut Session) -> Step<T>,
-) -> Result<T, Error> {
-    loop {
-        match operation(session) {
-            Ok(done) => return Ok(done),
-            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
-            Err(Pause::Failed(error)) => return Err(*error),
-            Err(pause) => panic!("{pause:?}"),
-        }
-    }
 }

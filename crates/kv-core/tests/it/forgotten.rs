@@ -5,27 +5,14 @@ use std::time::Duration;
 
 use kv_core::clock::ManualClock;
 use kv_core::{
-    BeginOptions, Database, Error, Holds, Isolation, Pause, Revision, ScanOptions, Session, Step,
+    BeginOptions, Database, Error, Holds, Isolation, Pause, Revision, ScanOptions, Session,
     ValueKind, Version,
 };
 
 use crate::bounded::Cellar;
+use crate::driving::run;
 
 const START_MS: u64 = 1_700_000_000_000;
-
-fn run<T>(
-    session: &mut Session,
-    mut operation: impl FnMut(&mut Session) -> Step<T>,
-) -> Result<T, Error> {
-    loop {
-        match operation(session) {
-            Ok(done) => return Ok(done),
-            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch)?,
-            Err(Pause::Failed(error)) => return Err(*error),
-            Err(pause) => panic!("{pause:?}"),
-        }
-    }
-}
 
 fn put(session: &mut Session, value: &[u8]) {
     run(session, |session| session.put(None, b"k", value, ValueKind::Text, None)).unwrap();
