@@ -352,13 +352,15 @@ impl Connection {
             Waited::Over(outcome) => Ok(outcome),
             Waited::Draining => {
                 self.client.session().abort_all(AbortReason::Shutdown);
-                let text = "the server is stopping, and the command waited for room; \
-                            nothing was done, and open transactions were rolled back; connect \
+                let text = "the server is stopping, and the command waited for room in the log or \
+                            in memory; nothing was done, and open transactions were rolled back; connect \
                             again later";
                 self.say(ErrorCode::Shutdown, text);
                 Err(End::Draining)
             }
-            Waited::Gone | Waited::TimeUp => Err(self.give_up_waiting("room")),
+            Waited::Gone | Waited::TimeUp => {
+                Err(self.give_up_waiting("room in the log or in memory"))
+            }
         }
     }
 

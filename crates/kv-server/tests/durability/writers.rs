@@ -40,18 +40,20 @@ impl Load {
     /// Lets the clients loose. `life` tells the writers of one start of the server from those of
     /// the next.
     pub(crate) fn start(server: &TestServer, traffic: Traffic, life: usize, seed: u64) -> Load {
-        let writer = |number: usize| {
-            let client = server.connect();
+        let writer = |(number, client)| {
             let name = format!("w{life}_{number}");
             let numbers = Numbers::new(seed, life * 100 + number);
             std::thread::spawn(move || Writer::new(name, client, numbers, traffic).run())
         };
+        // All are there before the first says something: it may be the server's end.
+        let clients: Vec<_> =
+            (0..traffic.writers).map(|number| (number, server.connect())).collect();
         let reader = {
             let client = server.connect();
             let numbers = Numbers::new(seed, life * 100 + 99);
             std::thread::spawn(move || read(client, numbers, life, traffic))
         };
-        Load { writers: (0..traffic.writers).map(writer).collect(), reader }
+        Load { writers: clients.into_iter().map(writer).collect(), reader }
     }
 
     /// Waits for the clients' end, and notes what they did.
