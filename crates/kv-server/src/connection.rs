@@ -353,8 +353,8 @@ impl Connection {
             Waited::Draining => {
                 self.client.session().abort_all(AbortReason::Shutdown);
                 let text = "the server is stopping, and the command waited for room in the log or \
-                            in memory; nothing was done, and open transactions were rolled back; connect \
-                            again later";
+                            in memory; nothing was done, and open transactions were rolled back; \
+                            connect again later";
                 self.say(ErrorCode::Shutdown, text);
                 Err(End::Draining)
             }
