@@ -260,8 +260,8 @@ impl Database {
     }
 
     /// Has keys give way, if the store is above its bound, until it is not or nothing can. Latches
-    /// are held for short. To be called now and then, since a bound that was lowered, or a fold,
-    /// makes nobody look.
+    /// are held for short. To be called now and then, since a bound that was lowered makes nobody
+    /// look, nor does the end of what held keys here.
     pub fn sweep(&self) {
         self.shared.sweep();
     }
@@ -433,12 +433,7 @@ impl Shared {
     }
 
     pub(crate) fn sweeping(&self) -> Sweep<'_> {
-        Sweep {
-            memory: &self.memory,
-            placement: &self.shards.placement,
-            retention: self.retention(),
-            filter_bytes_max: self.memory.filter_bytes_max(self.shards.count()),
-        }
+        self.shards.sweep(&self.memory, self.retention())
     }
 
     fn end_expired(&self) {
@@ -462,7 +457,6 @@ impl Shared {
                     placement: &self.shards.placement,
                     retention: self.retention(),
                     now_ms,
-                    is_stored,
                     forget_before_ms: (!is_stored).then_some(before_ms),
                 };
                 state.end_some(&ending, some);

@@ -11,7 +11,6 @@ use crate::mvcc::views::{Horizon, Views};
 use crate::options::Options;
 use crate::store::record::Record;
 use crate::store::shard::Retention;
-use crate::store::shard::sweep::Sweep;
 use crate::store::shards::Shards;
 use crate::types::{Revision, Version, show_key};
 
@@ -131,9 +130,7 @@ impl Loader {
         };
         state.trim(slot, retention);
         if self.memory.is_bounded() {
-            let (memory, placement) = (&self.memory, &self.shards.placement);
-            let filter_bytes_max = memory.filter_bytes_max(self.shards.count());
-            let sweep = Sweep { memory, placement, retention, filter_bytes_max };
+            let sweep = self.shards.sweep(&self.memory, retention);
             state.sweep(&sweep, SWEEP_PER_WRITE);
         }
         Ok(())
@@ -141,7 +138,7 @@ impl Loader {
 
     /// Opens a store of which nobody else has anything.
     pub(crate) fn open_alone(mut self, last: Stamp) -> Database {
-        self.memory.has_no_files(self.options.eviction);
+        self.memory.stand_alone();
         self.open(last, None)
     }
 

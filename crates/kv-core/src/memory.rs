@@ -110,9 +110,9 @@ impl Memory {
     }
 
     /// Says that nobody else has the data, so that what gives way is gone.
-    pub(crate) fn has_no_files(&mut self, eviction: Eviction) {
+    pub(crate) fn stand_alone(&mut self) {
         self.is_stored = false;
-        if self.is_bounded && eviction != Eviction::None {
+        if self.is_bounded && self.eviction != Eviction::None {
             self.way = Way::Drop;
         }
     }
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(way(Some(1), Eviction::Lru, Holds::Nothing), Way::Stay, "the log has it");
         assert_eq!(way(Some(1), Eviction::None, Holds::Keys), Way::Stay);
         let mut memory = Memory::new(Some(1), Eviction::Lru, Holds::Nothing);
-        memory.has_no_files(Eviction::Lru);
+        memory.stand_alone();
         assert_eq!(memory.way(), Way::Drop);
     }
 }

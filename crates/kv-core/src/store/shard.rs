@@ -507,12 +507,7 @@ impl ShardState {
             slot.is_queued = true;
             self.untrimmed.push_back(number);
         }
-        if older.is_empty() {
-            *older = VecDeque::new();
-            self.older_free.push(list);
-            slot.older = 0;
-        }
-        bytes.relist(capacity_before, &self.older[list as usize]);
+        self.relist(number, list, capacity_before);
     }
 
     /// Drops the oldest versions of a slot in memory, as long as `may_go` says so.
@@ -525,12 +520,19 @@ impl ShardState {
             older.pop_front().iter().for_each(|old| self.bytes.take(&old.record));
             self.superseded_records -= 1;
         }
+        self.relist(number, list, capacity_before);
+    }
+
+    /// After versions were taken out of a slot's list: gives it back if none is left, and counts
+    /// what it takes now.
+    fn relist(&mut self, number: u32, list: u32, capacity_before: usize) {
+        let older = &mut self.older[list as usize];
         if older.is_empty() {
             *older = VecDeque::new();
             self.older_free.push(list);
-            slot.older = 0;
+            self.slots[number].older = 0;
         }
-        self.bytes.relist(capacity_before, &self.older[list as usize]);
+        self.bytes.relist(capacity_before, older);
     }
 
     /// Puts a record in the place of the one of the same key and version, if it is still there.

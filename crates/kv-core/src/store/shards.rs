@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::placement::Placement;
-use super::shard::ShardState;
 use super::shard::check::ShardStats;
+use super::shard::sweep::Sweep;
+use super::shard::{Retention, ShardState};
 use crate::critical::Critical;
 use crate::memory::Memory;
 use crate::types::ShardIndex;
@@ -38,6 +39,12 @@ impl Shards {
 
     pub(crate) fn indices(&self) -> impl Iterator<Item = ShardIndex> + use<> {
         (0..self.shards.len()).map(ShardIndex)
+    }
+
+    /// What a sweep of any of these shards goes by.
+    pub(crate) fn sweep<'a>(&'a self, memory: &'a Memory, retention: Retention<'a>) -> Sweep<'a> {
+        let filter_bytes_max = memory.filter_bytes_max(self.count());
+        Sweep { memory, placement: &self.placement, retention, filter_bytes_max }
     }
 
     pub(crate) fn count(&self) -> usize {

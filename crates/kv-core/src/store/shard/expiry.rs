@@ -21,8 +21,6 @@ pub(crate) struct Ending<'a> {
     pub(crate) retention: Retention<'a>,
     /// The time by which it is judged what has expired, in milliseconds since the Unix epoch.
     pub(crate) now_ms: u64,
-    /// Whether others have what is folded. Else what is given back is gone.
-    pub(crate) is_stored: bool,
     /// What ended before this is forgotten, in milliseconds since the Unix epoch; none if that is
     /// for others to say.
     pub(crate) forget_before_ms: Option<u64>,
@@ -63,7 +61,8 @@ impl ShardState {
             ending.memory.note_forgotten(revision);
             self.drop_older(number, |_| true);
             self.remove_for_good(hash, number);
-        } else if !is_deleted && (!ending.is_stored || revision <= ending.memory.folded()) {
+        } else if !is_deleted && (!ending.memory.is_stored() || revision <= ending.memory.folded())
+        {
             self.drop_older(number, |old| !old.is_needed(ending.retention));
             self.give_value_back(number, hash);
         }
