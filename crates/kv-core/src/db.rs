@@ -82,6 +82,7 @@ impl Database {
         shards: Shards,
         memory: Memory,
         last: Stamp,
+        committed_ms: u64,
         log: Option<Arc<dyn CommitLog>>,
     ) -> Database {
         // Without a log nobody waits for a disk.
@@ -91,7 +92,7 @@ impl Database {
                 options,
                 shards,
                 memory,
-                order: CommitOrder::after(last, durable),
+                order: CommitOrder::after(last, committed_ms, durable),
                 log,
                 views: Views::new(),
                 waits: Waits::default(),

@@ -1,6 +1,7 @@
 //! Opening a store with what was there before: from a snapshot, then from a log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::db::Database;
 use crate::durability::{CommitLog, Datum, Stamp};
@@ -25,6 +26,8 @@ pub struct Loader {
     shards: Shards,
     memory: Memory,
     views: Views,
+    /// The latest time of a commit of which something was loaded.
+    committed_ms: AtomicU64,
 }
 
 impl Loader {
@@ -32,7 +35,7 @@ impl Loader {
         let memory =
             Memory::new(options.memory_bytes_max, options.eviction, options.fetcher.holds());
         let shards = Shards::new(options.shards, &memory);
-        Loader { options, shards, memory, views: Views::new() }
+        Loader { options, shards, memory, views: Views::new(), committed_ms: AtomicU64::new(0) }
     }
 
     /// Says that the fetcher has everything up to this revision. To be called before the first
@@ -69,6 +72,7 @@ impl Loader {
         let filter_bytes_max = self.memory.filter_bytes_max(self.shards.count());
         state.leave_out(hash, stamp.revision, datum.is_some(), filter_bytes_max);
         self.memory.note_left();
+        self.note_committed(stamp);
         Ok(())
     }
 
@@ -99,6 +103,12 @@ impl Loader {
         self.add(key, version, stamp, datum)
     }
 
+    fn note_committed(&self, stamp: Stamp) {
+        if stamp.time_ms > self.committed_ms.load(Ordering::Relaxed) {
+            self.committed_ms.fetch_max(stamp.time_ms, Ordering::Relaxed);
+        }
+    }
+
     /// Adds a version of a key that is in memory, or not stored at all.
     fn add(
         &self,
@@ -107,6 +117,7 @@ impl Loader {
         stamp: Stamp,
         datum: Option<Datum<'_>>,
     ) -> Result<(), Error> {
+        self.note_committed(stamp);
         let record = Record::restored(key, version, stamp, datum);
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
@@ -142,8 +153,11 @@ impl Loader {
         self.open(last, None)
     }
 
-    /// Opens the store. Its next commit follows `last`, and goes to the log, if there is one.
+    /// Opens the store. Its next commit follows `last`, and goes to the log, if there is one. The
+    /// time of `last` may be later than that commit's own: the latest by which it was judged what
+    /// has expired. The commit's own is that of its versions.
     pub fn open(self, last: Stamp, log: Option<Arc<dyn CommitLog>>) -> Database {
-        Database::assembled(self.options, self.shards, self.memory, last, log)
+        let committed_ms = self.committed_ms.into_inner().min(last.time_ms);
+        Database::assembled(self.options, self.shards, self.memory, last, committed_ms, log)
     }
 }

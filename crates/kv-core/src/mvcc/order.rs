@@ -63,14 +63,15 @@ pub(crate) struct CommitOrder {
 }
 
 impl CommitOrder {
-    /// The order that goes on after the commit `last`.
-    pub(crate) fn after(last: Stamp, durable: Arc<Watermark>) -> CommitOrder {
+    /// The order that goes on after the commit `last`, which was made at `committed_ms`; its time
+    /// is the latest that anything was judged by.
+    pub(crate) fn after(last: Stamp, committed_ms: u64, durable: Arc<Watermark>) -> CommitOrder {
         let Stamp { revision, time_ms } = last;
         CommitOrder {
             last: Mutex::new(Last {
                 revision: revision.0,
                 time_ms,
-                times: CommitTimes::after(last),
+                times: CommitTimes::after(Stamp { revision, time_ms: committed_ms }),
             }),
             given: AtomicU64::new(revision.0),
             visible: AtomicU64::new(revision.0),
@@ -84,7 +85,7 @@ impl CommitOrder {
     #[cfg(test)]
     pub(crate) fn new() -> CommitOrder {
         let nothing = Stamp { revision: Revision(0), time_ms: 0 };
-        CommitOrder::after(nothing, Watermark::new(u64::MAX))
+        CommitOrder::after(nothing, 0, Watermark::new(u64::MAX))
     }
 
     /// Returns when the ring has room for this thread's next commit. To be called before any
@@ -234,8 +235,11 @@ mod tests {
     #[test]
     fn what_is_not_durable_is_not_readable() {
         let (clock, durable) = (ManualClock::new(5), Watermark::new(7));
-        let order =
-            CommitOrder::after(Stamp { revision: Revision(7), time_ms: 9 }, Arc::clone(&durable));
+        let order = CommitOrder::after(
+            Stamp { revision: Revision(7), time_ms: 9 },
+            9,
+            Arc::clone(&durable),
+        );
         let mut logged = Vec::new();
         for _ in 0..2 {
             order.commit(&clock, |stamp| logged.push((stamp.revision.0, stamp.time_ms)), |_| ());
@@ -260,7 +264,7 @@ mod tests {
     #[test]
     fn the_time_that_expiry_goes_by_never_runs_backwards() {
         let last = Stamp { revision: Revision(7), time_ms: 50 };
-        let order = CommitOrder::after(last, Watermark::new(u64::MAX));
+        let order = CommitOrder::after(last, last.time_ms, Watermark::new(u64::MAX));
         assert_eq!(order.now_ms(&ManualClock::new(10)), 50);
         assert_eq!(order.now_ms(&ManualClock::new(90)), 90);
         assert_eq!(order.now_ms(&ManualClock::new(60)), 90);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kv_core::clock::ManualClock;
-use kv_core::{Database, Pause, ValueKind};
+use kv_core::{BeginOptions, Database, Isolation, Pause, Session, ValueKind};
 use kv_persist::Store;
 use kv_persist::checkpoint::thread::Schedule;
 
@@ -27,11 +27,14 @@ fn put_for(db: &Database, key: &str, ttl_s: u64) {
 }
 
 fn is_there(db: &Database, key: &str) -> bool {
-    let mut session = db.session();
+    is_shown(&mut db.session(), key)
+}
+
+fn is_shown(session: &mut Session, key: &str) -> bool {
     loop {
         match session.get(None, key.as_bytes()) {
             Ok(found) => return found.is_some(),
-            Err(Pause::Fetch(fetch)) => db.fetch(&fetch).unwrap(),
+            Err(Pause::Fetch(fetch)) => session.database().fetch(&fetch).unwrap(),
             Err(pause) => panic!("{pause:?}"),
         }
     }
@@ -55,6 +58,26 @@ fn what_has_expired_does_not_come_back_when_the_clock_is_set_back() {
     assert!(is_there(store.database(), "long"));
     clock.advance(Duration::from_secs(3_600 + 501));
     assert!(!is_there(store.database(), "long"));
+}
+
+/// The clock that is kept over a restart is not the time of the last commit.
+#[test]
+fn the_last_commit_before_a_restart_shows_what_had_not_expired_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let (store, clock) = open_at(&options, START_MS);
+    put_for(store.database(), "short", 5);
+    let at = Some(store.database().revision());
+    clock.advance(Duration::from_secs(10));
+    assert!(!is_there(store.database(), "short"));
+    store.close(Duration::from_secs(60)).unwrap();
+    drop(store);
+    let (store, _) = open_at(&options, START_MS + 20_000);
+    assert!(!is_there(store.database(), "short"));
+    let mut session = store.database().session();
+    let isolation = Some(Isolation::Readonly);
+    session.begin(BeginOptions { isolation, at, ..BeginOptions::default() }).unwrap();
+    assert!(is_shown(&mut session, "short"));
 }
 
 #[test]
