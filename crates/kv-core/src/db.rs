@@ -164,6 +164,29 @@ impl Database {
         shards.indices().map(|index| shards.stats(index)).collect()
     }
 
+    /// Some key that is there and in memory, if any is: each about as likely as another, given
+    /// random bits. It belongs to no transaction, and may be gone by the time it is read.
+    pub fn random_key(&self, random: u64) -> Option<Vec<u8>> {
+        let shards = &self.shared.shards;
+        let slots: Vec<u64> =
+            shards.indices().map(|index| u64::from(shards.read(index).slot_numbers())).collect();
+        let total: u64 = slots.iter().sum();
+        let mut at = random.checked_rem(total)?;
+        let first = slots.iter().position(|&slots| {
+            let is_here = at < slots;
+            at -= if is_here { 0 } else { slots };
+            is_here
+        })?;
+        let now_ms = self.shared.now_ms();
+        let mut shards_from = (first..slots.len()).chain(0..=first);
+        shards_from.find_map(|index| {
+            let state = shards.read(ShardIndex(index));
+            let key = state.live_key_from(u32::try_from(at).unwrap_or(0), now_ms);
+            at = 0;
+            key.map(<[u8]>::to_vec)
+        })
+    }
+
     /// What the store holds.
     pub fn stats(&self) -> Stats {
         let shards = self.shards();

@@ -54,6 +54,8 @@ pub(crate) const COMMIT_TIMES_MAX: usize = 1 << 18;
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys installed or visited under one hold of a shard's latch, before others get it.
 pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
+/// Keys that a group locks before others get their turn.
+pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 4096;
 /// How much a scan with conditions does before others get their turn: to come to the next key is
 /// one, and takes about 250 ns; what is compared counts as below. So a turn takes about a
 /// millisecond, at most 25 with a regular expression, or after it has come upon a long value a

@@ -46,6 +46,12 @@ id! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardIndex(pub usize);
 
+impl TxnId {
+    /// The transaction of a [group](crate::Session::group), which its client has no name for. It
+    /// is above all others, since it is always the innermost.
+    pub(crate) const GROUP: TxnId = TxnId(u64::MAX);
+}
+
 impl Revision {
     /// Above every revision: "the newest, whatever it is".
     pub const NEWEST: Revision = Revision(u64::MAX);

@@ -79,6 +79,8 @@ pub struct Meta {
     /// judged that it is there, so that it repeats as other reads do; for an own write from now,
     /// and 0 when its time is over before it is committed.
     pub ttl_ms: Option<u64>,
+    /// When it expires, in milliseconds since the Unix epoch; none is never.
+    pub expires_ms: Option<u64>,
 }
 
 impl Meta {
@@ -107,9 +109,10 @@ impl Meta {
             Some(place) => usize::try_from(place.value_bytes).unwrap_or(usize::MAX),
             None => record.value_bytes().len(),
         };
-        let ttl_ms = record.expires_ms().map(|expires_ms| expires_ms.saturating_sub(now_ms));
+        let expires_ms = record.expires_ms();
+        let ttl_ms = expires_ms.map(|expires_ms| expires_ms.saturating_sub(now_ms));
         let kind = record.kind();
-        Meta { version, revision: None, kind, value_bytes, updated_ms: None, ttl_ms }
+        Meta { version, revision: None, kind, value_bytes, updated_ms: None, ttl_ms, expires_ms }
     }
 }
 

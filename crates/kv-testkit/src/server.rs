@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// After so long without what must come, something hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at something that cannot be waited for.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);

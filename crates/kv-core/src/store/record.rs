@@ -231,6 +231,11 @@ impl Record {
         }
     }
 
+    /// Whether it is the same one, not one that is like it.
+    pub(crate) fn is_same(&self, other: &Record) -> bool {
+        std::ptr::eq(self.0.as_ptr(), other.0.as_ptr())
+    }
+
     fn header(&self) -> &Header {
         &self.0.header.header
     }

@@ -554,6 +554,18 @@ impl ShardState {
         }
     }
 
+    /// How many numbers its slots have been given, vacant ones included.
+    pub(crate) fn slot_numbers(&self) -> u32 {
+        self.slots.numbers()
+    }
+
+    /// The first key that is there, in the order of slots from this one on.
+    pub(crate) fn live_key_from(&self, first: u32, now_ms: u64) -> Option<&[u8]> {
+        let slots = (first..self.slots.numbers()).map(|number| self.slots.get(number));
+        let mut newest = slots.flatten().map(|slot| &slot.newest);
+        newest.find(|newest| newest.is_live(|| now_ms)).map(Record::key)
+    }
+
     /// How many versions are kept, deletes included.
     pub(crate) fn version_count(&self) -> usize {
         self.slots.len() - self.nothings + self.superseded_records

@@ -251,7 +251,7 @@ impl Shared {
     pub(crate) fn write_single(
         &self,
         key: &[u8],
-        write: &mut Write,
+        write: &mut Write<'_>,
         depends_on: &mut Revision,
         committed: &mut Revision,
     ) -> Step<Option<Written>> {
@@ -309,7 +309,7 @@ impl Shared {
         slot: Option<u32>,
         hash: u64,
         key: &[u8],
-        write: &Write,
+        write: &Write<'_>,
     ) -> Step<()> {
         match slot.map(|slot| state.newest_in(slot)) {
             None if state.may_be_away(hash) => return Err(Fetch::newest(key)),
@@ -319,6 +319,7 @@ impl Shared {
         let bytes = match write {
             Write::Put { record: Some(record), .. } => record.memory_bytes(),
             Write::Add { .. } => key.len(),
+            Write::Modify { value_bytes_max, .. } => key.len() + value_bytes_max.unwrap_or(0),
             Write::Put { .. } | Write::Delete { .. } | Write::Expire { .. } => return Ok(()),
         };
         self.memory.check_room(bytes, self.order.newest())

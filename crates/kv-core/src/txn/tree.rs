@@ -117,6 +117,12 @@ impl Tree {
         &self.scopes[self.scopes.len() - 1]
     }
 
+    /// The innermost transaction that its client has a name for; 0 if there is none.
+    pub(crate) fn named(&self) -> TxnId {
+        let named = self.scopes.iter().rev().find(|scope| scope.txn != TxnId::GROUP);
+        named.map_or(TxnId(0), |scope| scope.txn)
+    }
+
     /// The tree's own state of a key, if it has written it.
     pub(crate) fn own(&self, key: &[u8]) -> Option<&Record> {
         let write = self.touched.get(key)?.write.as_ref()?;
@@ -242,6 +248,22 @@ impl Tree {
     pub(crate) fn undo_innermost(&mut self) -> Vec<GivenBack> {
         let Some(child) = self.scopes.pop() else { return Vec::new() };
         child.undo.into_iter().filter_map(|(key, before)| self.restore(key, before)).collect()
+    }
+
+    /// Undoes the writes of the innermost scope, which goes on and keeps its locks.
+    pub(crate) fn undo_writes(&mut self) {
+        let [_, .., scope] = &self.scopes[..] else {
+            self.touched.values_mut().for_each(|held| held.write = None);
+            self.write_set_bytes = 0;
+            return;
+        };
+        for (key, before) in &scope.undo {
+            let Some(held) = self.touched.get_mut(&**key) else { continue };
+            let write = before.as_ref().and_then(|(_, write)| write.clone());
+            self.write_set_bytes += bytes_of(write.as_ref());
+            self.write_set_bytes -= bytes_of(held.write.as_ref());
+            held.write = write;
+        }
     }
 
     /// Brings a key back to what it was before a scope, and says what lock that gives back.

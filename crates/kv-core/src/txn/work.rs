@@ -71,7 +71,7 @@ impl Work<'_> {
     }
 
     /// Whether there is something under a committed record's key, as the transaction judges it.
-    fn judge(&mut self, record: &Record) -> bool {
+    pub(crate) fn judge(&mut self, record: &Record) -> bool {
         self.tree.judged.judge(record, || self.shared.now_ms())
     }
 
@@ -90,7 +90,7 @@ impl Work<'_> {
     }
 
     /// Does a write command.
-    pub(crate) fn write(&mut self, key: &[u8], write: &mut Write) -> Step<Written> {
+    pub(crate) fn write(&mut self, key: &[u8], write: &mut Write<'_>) -> Step<Written> {
         self.refuse_if_readonly()?;
         self.lock_key(key, Mode::Exclusive)?;
         self.shared.have_newest(key)?;
@@ -128,7 +128,7 @@ impl Work<'_> {
             return Ok(());
         }
         *self.depends_on = newest.max(*self.depends_on);
-        let txn = self.tree.innermost().txn;
+        let txn = self.tree.named();
         self.shared.abort(self.tree, AbortReason::Conflict);
         Err(Error::Conflict { txn, key: key.into(), revision: newest, view }.into())
     }
@@ -177,6 +177,18 @@ impl Work<'_> {
         Ok(passed.map_err(Error::injected)?)
     }
 
+    /// Has the interval locked at least in this mode when it returns well.
+    pub(crate) fn lock_interval(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
+        if interval.is_empty() || self.tree.ranges.iter().any(|held| held.covers(interval)) {
+            return Ok(());
+        }
+        self.settle(|target| matches!(target, Target::Range(wanted) if wanted == interval))?;
+        if self.tree.ranges.iter().any(|held| held.covers(interval)) {
+            return Ok(());
+        }
+        self.lock_range(interval, mode)
+    }
+
     /// Asks for a lock on the interval.
     fn lock_range(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
         self.check_lock_count()?;
@@ -192,7 +204,7 @@ impl Work<'_> {
     }
 
     fn owner(&self) -> Owner {
-        let txn = self.tree.innermost().txn;
+        let txn = self.tree.named();
         Owner { tree: self.tree.id, session: self.session, txn }
     }
 
@@ -247,7 +259,7 @@ impl Work<'_> {
                 Err(timeout(&target, Some(blocker), Duration::ZERO).into())
             }
             Err(Refusal::Deadlock(blocker, its_wait)) => {
-                let txn: TxnId = self.tree.innermost().txn;
+                let txn = self.tree.named();
                 self.shared.abort(self.tree, AbortReason::Deadlock);
                 Err(Error::Deadlock {
                     txn,
@@ -309,7 +321,7 @@ impl Shared {
 
     /// Returns well if a key that is locked to be written has its newest version in memory, value
     /// and all. There it stays, because of the lock, until the commit supersedes it.
-    fn have_newest(&self, key: &[u8]) -> Step<()> {
+    pub(crate) fn have_newest(&self, key: &[u8]) -> Step<()> {
         if !self.memory.is_bounded() {
             return Ok(());
         }

@@ -7,12 +7,32 @@ use crate::store::record::Record;
 use crate::types::{Condition, ValueKind, Version};
 use crate::value::Value;
 
+/// What is to become of a key, as [`Session::modify`](crate::Session::modify) is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing is changed, and no version made.
+    Keep,
+    /// It is deleted, if it is there.
+    Delete,
+    /// It gets this value.
+    Put {
+        /// The bytes.
+        value: Vec<u8>,
+        /// What they are.
+        kind: ValueKind,
+        /// When it expires, in milliseconds since the Unix epoch; none is never.
+        expires_ms: Option<u64>,
+    },
+}
+
+/// Decides a change, given the value that is there. Called again if the write has to pause.
+pub(crate) type Decide<'a> = &'a mut dyn FnMut(Option<Datum<'_>>) -> Result<Update, Error>;
+
 /// Bytes of the longest 64-bit integer, its sign included.
 const INTEGER_DIGITS_MAX: usize = 20;
 
 /// A write command, ready to be decided.
-#[derive(Debug)]
-pub(crate) enum Write {
+pub(crate) enum Write<'a> {
     /// Store this. The record was built before any latch was taken; it is given out once, so that
     /// nobody else shares it when it is stamped.
     Put { record: Option<Record>, condition: Option<Condition> },
@@ -22,6 +42,12 @@ pub(crate) enum Write {
     Add { by: i64 },
     /// Give what is there another time to live; none is without end.
     Expire { expires_ms: Option<u64> },
+    /// Whatever the caller decides, given what is there.
+    Modify {
+        decide: Decide<'a>,
+        /// Bytes of the longest value that it may decide for, if that is known.
+        value_bytes_max: Option<usize>,
+    },
 }
 
 /// What a write command answers.
@@ -70,7 +96,7 @@ pub(crate) fn next_version(newest: Option<&Record>) -> Version {
     Version(newest.map_or(0, |record| record.version().0) + 1)
 }
 
-impl Write {
+impl Write<'_> {
     /// Whether the answer depends on the key's state. A plain PUT's does not.
     pub(crate) fn shows_state(&self) -> bool {
         !matches!(self, Write::Put { condition: None, .. })
@@ -84,6 +110,7 @@ impl Write {
             }
             Write::Delete { .. } => Some(key.len()),
             Write::Add { .. } => Some(key.len() + INTEGER_DIGITS_MAX),
+            Write::Modify { value_bytes_max, .. } => value_bytes_max.map(|max| key.len() + max),
             Write::Expire { .. } => None,
         }
     }
@@ -97,7 +124,7 @@ impl Write {
         let condition = match self {
             Write::Put { condition, .. } => *condition,
             Write::Delete { if_version } => if_version.map(Condition::Version),
-            Write::Add { .. } | Write::Expire { .. } => None,
+            Write::Add { .. } | Write::Expire { .. } | Write::Modify { .. } => None,
         };
         if let Some(condition) = condition.filter(|demand| !demand.is_met_by(current.version)) {
             let current = current.version;
@@ -123,8 +150,23 @@ impl Write {
                 let record = Record::value_for(key, datum, Version(current.version.0 + 1));
                 Ok((Written::Done, Some(record)))
             }
+            Write::Modify { decide, .. } => Ok((Written::Done, modified(key, current, decide)?)),
         }
     }
+}
+
+fn modified(key: &[u8], current: Current<'_>, decide: Decide<'_>) -> Step<Option<Record>> {
+    let value = current.record.map(Value::of).transpose()?;
+    let expires_ms = current.record.and_then(Record::expires_ms);
+    let datum = |value| Datum { bytes: Value::bytes(value), kind: value.kind(), expires_ms };
+    Ok(match decide(value.as_ref().map(datum))? {
+        Update::Keep => None,
+        Update::Delete => current.record.map(|_| Record::tombstone(key)),
+        Update::Put { value, kind, expires_ms } => {
+            let datum = Datum { bytes: &value, kind, expires_ms };
+            Some(Record::value_for(key, datum, Version(current.version.0 + 1)))
+        }
+    })
 }
 
 fn add(key: &[u8], current: Current<'_>, by: i64) -> Step<(i64, ValueKind)> {
@@ -187,7 +229,7 @@ mod tests {
     fn an_addition_keeps_the_time_to_live_and_expire_changes_it() {
         let newest = expiring(1001);
         let current = Current { record: Some(&newest), version: Version(4) };
-        let decide = |mut write: Write| write.decide(b"k", current).expect("it can be decided");
+        let decide = |mut write: Write<'_>| write.decide(b"k", current).expect("it can be decided");
         let (sum, added) = decide(Write::Add { by: 1 });
         let added = added.expect("an addition writes");
         let kept = Datum { bytes: b"2", kind: ValueKind::Json, expires_ms: Some(1001) };

@@ -8,6 +8,7 @@ mod embedded;
 mod eviction;
 mod expiry;
 mod forgotten;
+mod groups;
 mod logged;
 mod matching;
 mod room;

@@ -49,6 +49,18 @@ impl Session {
         }
         self.count_begin()?;
         let now = self.shared.clock().now();
+        let mut tree = self.new_tree(options, now);
+        let txn = self.next_txn();
+        let wait = options.lock_wait_max.or(self.shared.options.lock_wait_max);
+        tree.push_scope(txn, now, wait);
+        self.roots.insert(txn, txn);
+        self.trees.insert(txn, tree);
+        Ok(txn)
+    }
+
+    /// A tree without a scope yet, with the read view that its isolation asks for.
+    pub(super) fn new_tree(&self, options: BeginOptions, now: Instant) -> Tree {
+        let isolation = options.isolation.unwrap_or_default();
         let (views, order) = (&self.shared.views, &self.shared.order);
         let view = match (isolation, options.at) {
             (Isolation::Serializable, _) => None,
@@ -64,13 +76,7 @@ impl Session {
         // Of a view of the newest, not before the revision was chosen: nothing in it is later.
         let as_of_ms = || options.at.map_or_else(|| self.shared.now_ms(), |at| order.time_of(at));
         let view = view.map(|revision| ReadView { revision, opened: now, as_of_ms: as_of_ms() });
-        let mut tree = Tree::new(self.shared.next_tree(), isolation, view);
-        let txn = self.next_txn();
-        let wait = options.lock_wait_max.or(self.shared.options.lock_wait_max);
-        tree.push_scope(txn, now, wait);
-        self.roots.insert(txn, txn);
-        self.trees.insert(txn, tree);
-        Ok(txn)
+        Tree::new(self.shared.next_tree(), isolation, view)
     }
 
     fn begin_child(&mut self, parent: TxnId, options: BeginOptions) -> Result<TxnId, Error> {
@@ -211,6 +217,7 @@ impl Session {
     /// Rolls back every open transaction.
     pub fn rollback_all(&mut self) {
         self.abandon_wait();
+        self.roll_back_group();
         let roots: Vec<TxnId> = self.trees.keys().copied().collect();
         for root in roots {
             if let Some(mut tree) = self.forget(root) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::group::Progress;
 use super::scan::Search;
 use super::tree::{Touched, Tree};
 use super::work::{Pending, Work};
@@ -21,6 +22,7 @@ use crate::lock::wait::Outcome;
 use crate::step::Fetching;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
+pub(crate) mod group;
 mod lifecycle;
 mod read;
 mod write;
@@ -45,6 +47,8 @@ pub struct Session {
     fetching: Fetching,
     /// What a scan that paused before it had its lock has found out.
     search: Option<Search>,
+    /// The group that is under way.
+    group: Option<Progress>,
 }
 
 /// Where a transaction begins.
@@ -105,6 +109,7 @@ impl Session {
             committed_of_all: 0,
             fetching: Fetching::default(),
             search: None,
+            group: None,
         }
     }
 
@@ -122,6 +127,11 @@ impl Session {
     /// when the store has [`settled`](Database::settle) it.
     pub fn depends_on(&self) -> Revision {
         self.depends_on
+    }
+
+    /// The time by which it is judged now what has expired, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.shared.now_ms()
     }
 
     /// The revision of this session's last commit that changed something; 0 before the first.
@@ -198,6 +208,7 @@ impl Session {
     /// for has failed: any other command does it too.
     pub fn give_up(&mut self) {
         self.abandon_wait();
+        self.roll_back_group();
     }
 
     /// Takes back a request whose operation will not be called again. A lock that was granted
@@ -260,6 +271,7 @@ impl Session {
             return Err(Error::NoTransaction(Some(txn)));
         };
         if let Some(reason) = tree.aborted {
+            let txn = if txn == TxnId::GROUP { tree.named() } else { txn };
             return Err(Error::Aborted { txn, reason });
         }
         let child = tree.scopes.iter().find(|scope| scope.txn > txn);

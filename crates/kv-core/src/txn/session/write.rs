@@ -1,8 +1,10 @@
 //! Writing: PUT, DEL, INCR, EXPIRE and PERSIST, in a transaction or as one.
 
+use std::sync::Arc;
+
 use super::super::tree::Tree;
 use super::super::work::Work;
-use super::super::write::{Write, Written};
+use super::super::write::{Update, Write, Written};
 use super::Session;
 use crate::durability::Datum;
 use crate::error::Error;
@@ -134,14 +136,44 @@ impl Session {
         }
     }
 
-    fn write(&mut self, txn: Option<TxnId>, key: &[u8], mut write: Write) -> Step<Written> {
+    /// Has `decide` say what becomes of a key, given the value that is there, in one step that
+    /// nobody comes between. It is called again if this has to pause, and told the same or what is
+    /// there then. A value that it decides for is at most `value_bytes_max` bytes long, if it says
+    /// so: that saves taking a lock where nobody else is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::put`]; and whatever `decide` fails with.
+    pub fn modify(
+        &mut self,
+        txn: Option<TxnId>,
+        key: &[u8],
+        value_bytes_max: Option<usize>,
+        mut decide: impl FnMut(Option<Datum<'_>>) -> Result<Update, Error>,
+    ) -> Step<()> {
+        self.shared.check_key(key)?;
+        let shared = Arc::clone(&self.shared);
+        let mut checked = |there: Option<Datum<'_>>| {
+            let mut update = decide(there)?;
+            if let Update::Put { value, expires_ms, .. } = &mut update {
+                shared.check_value(value)?;
+                debug_assert!(value_bytes_max.is_none_or(|max| value.len() <= max));
+                *expires_ms = expires_ms.map(|at_ms| at_ms.min(EXPIRY_MS_MAX));
+            }
+            Ok(update)
+        };
+        let write = Write::Modify { decide: &mut checked, value_bytes_max };
+        self.write(txn, key, write).map(|_| ())
+    }
+
+    fn write(&mut self, txn: Option<TxnId>, key: &[u8], mut write: Write<'_>) -> Step<Written> {
         match self.resolve(txn)? {
             Some(root) => self.work(root)?.write(key, &mut write),
             None => self.write_single(key, write),
         }
     }
 
-    fn write_single(&mut self, key: &[u8], mut write: Write) -> Step<Written> {
+    fn write_single(&mut self, key: &[u8], mut write: Write<'_>) -> Step<Written> {
         if self.single.is_none() {
             let (depends_on, committed) = (&mut self.depends_on, &mut self.last_commit);
             let written = self.shared.write_single(key, &mut write, depends_on, committed)?;

@@ -1,0 +1,398 @@
+//! Groups: several commands of a client that are one, as MULTI … EXEC and MSET of the Redis
+//! protocol.
+//!
+//! A group is a transaction that nobody sees: a root of its own, or nested in the transaction that
+//! it is run in. It takes all its locks first, in the order of the keys, so that two groups never
+//! deadlock; then its body is run, and then it is committed.
+//!
+//! ```text
+//!        ┌─► locks, in order ──► body ──► commit ──► done
+//!        │        │                │        │
+//!        └────────┴── a pause: what was written is undone, the locks are kept
+//! ```
+//!
+//! A body that has to pause is run again from its start. That is right because nothing that it has
+//! seen can change meanwhile: it is locked. What it has written is undone at the pause, since it
+//! will be written again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{BeginOptions, Session};
+use crate::critical::Critical;
+use crate::error::Error;
+use crate::limits::GROUP_LOCKS_AT_ONCE;
+use crate::lock::Mode;
+use crate::step::{Fetch, Pause, Step};
+use crate::store::record::Record;
+use crate::store::shard::Seen;
+use crate::types::{Interval, Isolation, Revision, TxnId};
+
+/// What a group locks before its body is run.
+#[derive(Debug, Clone, Default)]
+pub struct GroupLocks {
+    /// Intervals, in the order in which they are locked.
+    pub ranges: Vec<Interval>,
+    /// Keys, and how.
+    pub keys: BTreeMap<Box<[u8]>, Mode>,
+}
+
+impl GroupLocks {
+    /// Adds a key, which is locked in the stronger of the modes it is added with.
+    pub fn key(&mut self, key: &[u8], mode: Mode) {
+        match self.keys.get_mut(key) {
+            Some(held) => *held = mode.max(*held),
+            None => {
+                self.keys.insert(key.into(), mode);
+            }
+        }
+    }
+}
+
+/// How far the group that a session runs has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// So many of its keys are locked.
+    locked: usize,
+    /// Its body runs, so that another group is one within it.
+    is_running: bool,
+}
+
+/// What a key was when it was asked to be watched, to be compared with what it is later.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    key: Box<[u8]>,
+    seen: WatchedState,
+}
+
+#[derive(Debug, Clone)]
+enum WatchedState {
+    /// The newest readable version, which may be a delete; revision 0 is none.
+    Committed { revision: Revision, is_live: bool },
+    /// The transaction's own write. It is kept, so that no other can be in its place.
+    Own(Record),
+}
+
+impl Watch {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Session {
+    /// Runs `body` as a group: its commands name no transaction, and run in the group's. If it
+    /// fails, nothing of it was done; and it fails if one of its commands does and it passes that
+    /// on. It is to be called again after a pause, with the same locks and a body that does the
+    /// same.
+    ///
+    /// Waiting for all of its locks together takes at most as long as a transaction waits for one.
+    /// A deadlock outside of a transaction is not shown: the group begins again.
+    ///
+    /// # Errors
+    ///
+    /// What [`Session::get`] and [`Session::put`] name for the locks and for the transaction that
+    /// it is run in; what `body` fails with; [`Error::DiskFull`].
+    pub fn group<T>(
+        &mut self,
+        txn: Option<TxnId>,
+        locks: &GroupLocks,
+        mut body: impl FnMut(&mut Session) -> Step<T>,
+    ) -> Step<T> {
+        self.in_group(txn, Isolation::Serializable, |session| {
+            session.lock_group(locks)?;
+            body(session)
+        })
+    }
+
+    /// Runs `body`, which only reads, so that it sees one state of the store: that of the
+    /// transaction that it is run in, or the newest that is readable, without any lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`].
+    pub fn read_group<T>(
+        &mut self,
+        txn: Option<TxnId>,
+        mut body: impl FnMut(&mut Session, Option<TxnId>) -> Step<T>,
+    ) -> Step<T> {
+        let is_within = txn.is_some() || (self.has_open_transactions() && self.group.is_none());
+        if is_within || self.group.as_ref().is_some_and(|group| group.is_running) {
+            return body(self, txn);
+        }
+        self.in_group(txn, Isolation::Readonly, |session| {
+            session.lock_group(&GroupLocks::default())?;
+            body(session, None)
+        })
+    }
+
+    fn in_group<T>(
+        &mut self,
+        txn: Option<TxnId>,
+        isolation: Isolation,
+        mut steps: impl FnMut(&mut Session) -> Step<T>,
+    ) -> Step<T> {
+        let is_nested = self.group.as_ref().is_some_and(|group| group.is_running);
+        loop {
+            if is_nested || self.group.is_none() {
+                self.begin_group(txn, isolation)?;
+            }
+            let outcome = steps(self).and_then(|done| self.commit_group().map(|()| done));
+            match outcome {
+                Ok(done) => return Ok(done),
+                Err(Pause::Failed(error)) => {
+                    let is_root = self.trees.contains_key(&TxnId::GROUP);
+                    let waited = self.group.as_ref().map(|group| group.began);
+                    self.roll_back_group();
+                    match *error {
+                        Error::Deadlock { .. } if is_root && !is_nested => {}
+                        error => return Err(self.with_all_waited(error, waited).into()),
+                    }
+                }
+                Err(pause) if is_nested => {
+                    self.roll_back_group();
+                    return Err(pause);
+                }
+                Err(pause) => {
+                    self.undo_group();
+                    return Err(pause);
+                }
+            }
+        }
+    }
+
+    fn begin_group(&mut self, txn: Option<TxnId>, isolation: Isolation) -> Result<(), Error> {
+        // Within another group, no transaction but that is meant.
+        let within = if self.group.is_some() { None } else { txn };
+        let root = self.resolve(within)?;
+        let now = self.shared.clock().now();
+        match root {
+            Some(root) => {
+                if let Some(tree) = self.trees.get_mut(&root) {
+                    let wait = tree.innermost().lock_wait_max;
+                    tree.push_scope(TxnId::GROUP, now, wait);
+                    self.roots.insert(TxnId::GROUP, root);
+                }
+            }
+            None => {
+                let options = BeginOptions { isolation: Some(isolation), ..Default::default() };
+                let mut tree = self.new_tree(options, now);
+                tree.push_scope(TxnId::GROUP, now, self.shared.options.lock_wait_max);
+                self.roots.insert(TxnId::GROUP, TxnId::GROUP);
+                self.trees.insert(TxnId::GROUP, tree);
+            }
+        }
+        self.shared.transactions_open.fetch_add(1, Ordering::Relaxed);
+        if self.group.is_none() {
+            self.group = Some(Progress { began: now, locked: 0, is_running: false });
+        }
+        Ok(())
+    }
+
+    /// Has everything locked when it returns well.
+    fn lock_group(&mut self, locks: &GroupLocks) -> Step<()> {
+        let Some(root) = self.roots.get(&TxnId::GROUP).copied() else {
+            return Err(Error::Internal("a group has a transaction".into()).into());
+        };
+        let now = self.shared.clock().now();
+        let aborted = self.trees.get(&root).and_then(|tree| Some((tree.named(), tree.aborted?)));
+        if let Some((txn, reason)) = aborted {
+            return Err(Error::Aborted { txn, reason }.into());
+        }
+        let (mut locked, began) = match &mut self.group {
+            // A group within another: that one has the locks.
+            Some(group) if group.is_running => return Ok(()),
+            Some(group) => (group.locked, group.began),
+            None => (0, now),
+        };
+        let mut work = self.work(root)?;
+        // Without locks it reads from its view, and writes are checked against that.
+        let has_view = work.tree.view.is_some();
+        let waited = now.saturating_duration_since(began);
+        work.limit_wait(waited);
+        if !has_view {
+            for range in &locks.ranges {
+                work.lock_interval(range, Mode::Shared)?;
+            }
+        }
+        let enough = locked + GROUP_LOCKS_AT_ONCE;
+        let mut outcome = Ok(());
+        for (key, mode) in locks.keys.iter().skip(locked) {
+            outcome = match mode {
+                _ if locked == enough => Err(Pause::Yield),
+                Mode::Shared if has_view => Ok(()),
+                mode => work.lock_for_group(key, *mode),
+            };
+            if outcome.is_err() {
+                break;
+            }
+            locked += 1;
+        }
+        if let Some(group) = &mut self.group {
+            group.locked = locked;
+            group.is_running = outcome.is_ok();
+        }
+        outcome
+    }
+
+    fn commit_group(&mut self) -> Step<()> {
+        let Some(root) = self.roots.get(&TxnId::GROUP).copied() else { return Ok(()) };
+        let Some(tree) = self.trees.get_mut(&root) else { return Ok(()) };
+        if let Some(reason) = tree.aborted {
+            let txn = tree.named();
+            return Err(Error::Aborted { txn, reason }.into());
+        }
+        if tree.scopes.len() > 1 {
+            let _whole = Critical::enter();
+            tree.fold_innermost();
+            self.forget_group();
+            return Ok(());
+        }
+        let committed = self.shared.commit(tree)?;
+        self.forget(root);
+        self.group = None;
+        self.note_commit(committed);
+        Ok(())
+    }
+
+    /// Ends the innermost group without a trace.
+    pub(super) fn roll_back_group(&mut self) {
+        let Some(root) = self.roots.get(&TxnId::GROUP).copied() else { return };
+        let _whole = Critical::enter();
+        if root == TxnId::GROUP && self.trees.get(&root).is_some_and(|tree| tree.scopes.len() == 1)
+        {
+            if let Some(mut tree) = self.forget(root) {
+                self.shared.discard(&mut tree);
+            }
+            self.group = None;
+            return;
+        }
+        if let Some(tree) = self.trees.get_mut(&root) {
+            let given_back = tree.undo_innermost();
+            self.shared.give_back(tree.id, given_back);
+        }
+        self.forget_group();
+    }
+
+    /// Takes a scope that has ended out of the books.
+    fn forget_group(&mut self) {
+        self.shared.transactions_open.fetch_sub(1, Ordering::Relaxed);
+        let root = self.roots.get(&TxnId::GROUP);
+        let tree = root.and_then(|root| self.trees.get(root));
+        if tree.is_none_or(|tree| tree.innermost().txn != TxnId::GROUP) {
+            self.roots.remove(&TxnId::GROUP);
+            self.group = None;
+        }
+    }
+
+    /// Undoes what the group has written, for it will be written again. It keeps its locks.
+    fn undo_group(&mut self) {
+        if let Some(group) = &mut self.group {
+            group.is_running = false;
+        }
+        let root = self.roots.get(&TxnId::GROUP);
+        if let Some(tree) = root.and_then(|root| self.trees.get_mut(root)) {
+            tree.undo_writes();
+        }
+    }
+
+    /// A group waits for all its locks together, and so it is told.
+    fn with_all_waited(&self, error: Error, began: Option<Instant>) -> Error {
+        match (error, began) {
+            (Error::LockTimeout { target, holder, waited }, Some(began)) => {
+                let all = self.shared.clock().now().saturating_duration_since(began);
+                Error::LockTimeout { target, holder, waited: all.max(waited) }
+            }
+            (error, _) => error,
+        }
+    }
+
+    // ---- Watching.
+
+    /// Notes what a key is, for [`Session::is_as_watched`]. Takes no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyKey`], [`Error::TooBig`], and those of the transaction that it is run in.
+    pub fn watch(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Watch> {
+        self.shared.check_key(key)?;
+        let root = self.resolve(txn)?;
+        let own = root.and_then(|root| self.trees.get(&root)?.own(key).cloned());
+        let seen = match own {
+            Some(own) => WatchedState::Own(own),
+            None => self.shared.readable_state(key, self.depends_on)?,
+        };
+        Ok(Watch { key: key.into(), seen })
+    }
+
+    /// Whether a key is still what it was when it was watched: nobody has written it since, this
+    /// session included, and it has not expired. To be asked in a group that has it locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::get`].
+    pub fn is_as_watched(&mut self, watch: &Watch) -> Step<bool> {
+        let Some(root) = self.resolve(None)? else {
+            return Err(Error::Internal("what is watched is compared in a group".into()).into());
+        };
+        let mut work = self.work(root)?;
+        match (&watch.seen, work.tree.own(&watch.key)) {
+            (WatchedState::Own(seen), Some(own)) => return Ok(own.is_same(seen)),
+            (WatchedState::Own(_), None) | (_, Some(_)) => return Ok(false),
+            (WatchedState::Committed { .. }, None) => {}
+        }
+        let WatchedState::Committed { revision, is_live } = watch.seen else { return Ok(false) };
+        let newest = work.newest(&watch.key)?;
+        work.tree.note_shown(&watch.key);
+        Ok(match newest {
+            // What was no longer there may have been forgotten since.
+            None => !is_live,
+            Some(newest) => newest.revision() == revision && work.judge(&newest) == is_live,
+        })
+    }
+}
+
+impl crate::db::Shared {
+    /// What single reads see of a key now.
+    fn readable_state(&self, key: &[u8], at_least: Revision) -> Step<WatchedState> {
+        self.order.wait_visible(at_least);
+        let hash = self.shards.placement.hash(key);
+        let state = self.shards.read_key(self.shards.placement.shard(hash));
+        let revision = self.order.readable().max(at_least);
+        match state.seen_at(hash, key, revision) {
+            Seen::Record(record) => Ok(WatchedState::Committed {
+                revision: record.revision(),
+                is_live: record.is_live(|| self.now_ms()),
+            }),
+            Seen::Away => Err(Fetch::newest(key)),
+            Seen::Nothing | Seen::Gone(_) => {
+                Ok(WatchedState::Committed { revision: Revision(0), is_live: false })
+            }
+        }
+    }
+}
+
+impl super::super::work::Work<'_> {
+    /// Has the scope wait so much less for a lock than its parents do.
+    fn limit_wait(&mut self, waited: Duration) {
+        let parent = match &self.tree.scopes[..] {
+            [.., parent, _] => parent.lock_wait_max,
+            _ => self.shared.options.lock_wait_max,
+        };
+        let left = parent.map(|max| max.saturating_sub(waited));
+        if let Some(scope) = self.tree.scopes.last_mut() {
+            scope.lock_wait_max = left;
+        }
+    }
+
+    /// Locks a key that will be read or written; what is to be written is brought into memory.
+    fn lock_for_group(&mut self, key: &[u8], mode: Mode) -> Step<()> {
+        self.lock_key(key, mode)?;
+        match mode {
+            Mode::Exclusive => self.shared.have_newest(key),
+            Mode::Shared => Ok(()),
+        }
+    }
+}
