@@ -36,7 +36,7 @@ mod showall;
 mod status;
 
 mod suggest;
-mod verb;
+pub(crate) mod verb;
 mod writing;
 
 #[cfg(test)]

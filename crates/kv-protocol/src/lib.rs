@@ -30,12 +30,16 @@ pub mod error_code;
 pub mod line;
 pub mod word;
 
+pub mod resp;
+
 pub mod json_value;
 pub mod units;
 
 pub mod request;
 
 pub mod command;
+
+pub mod redis;
 
 pub mod reply;
 
@@ -46,6 +50,7 @@ pub mod transfer;
 pub use command::{COMMANDS, CommandSpec};
 pub use error_code::ErrorCode;
 pub use line::{Framed, LineDecoder};
+pub use resp::{RespDecoder, RespFault, RespFramed, RespVersion};
 pub use reply::text_reply::TextReply;
 pub use reply::{
     Datum, ErrorReply, Format, ListKind, Meta, Reply, Row, TransactionState, list_begin, list_end,

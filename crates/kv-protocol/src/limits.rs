@@ -22,6 +22,15 @@ pub const LINE_BYTES_MAX: usize = 40 * MIB;
 /// a stranger to fill the memory with.
 pub const LINE_BYTES_MAX_UNAUTHENTICATED: usize = 64 * KIB;
 
+/// Words in a request of the Redis protocol at most. Redis takes more; each takes some bytes here
+/// beside what was sent.
+pub const RESP_WORDS_MAX: usize = 1 << 20;
+/// The longest word that Redis takes, in bytes; a longer one is a protocol error there, and here
+/// unless a server was told to take longer requests.
+pub const RESP_WORD_BYTES_MAX: usize = 512 * MIB;
+/// The longest line that says how many words there are, or how long one is, in bytes, as in Redis.
+pub const RESP_HEADER_BYTES_MAX: usize = 64 * KIB;
+
 /// The longest name of a command, in bytes (`TRANSACTIONS`). A longer verb is unknown at once.
 pub const VERB_BYTES_MAX: usize = 12;
 /// How deep arrays and objects of a value stored as JSON may be nested. A list shows it within

@@ -12,11 +12,13 @@ use std::ops::Bound;
 
 use crate::error_code::ErrorCode;
 use crate::request::Isolation;
+use crate::resp::RespVersion;
 use crate::word::WordError;
 
 pub(crate) mod json;
+mod resp;
 mod row_words;
-mod text;
+pub(crate) mod text;
 pub mod text_reply;
 
 #[cfg(test)]
@@ -33,6 +35,8 @@ pub enum Format {
     Text,
     /// One JSON object on one line, for programs.
     Json,
+    /// As values of the Redis protocol, to requests that come so.
+    Resp(RespVersion),
 }
 
 impl Format {
@@ -41,10 +45,12 @@ impl Format {
         match self {
             Format::Text => "TEXT",
             Format::Json => "JSON",
+            Format::Resp(RespVersion::V2) => "RESP2",
+            Format::Resp(RespVersion::V3) => "RESP3",
         }
     }
 
-    /// The format of a keyword, in either case.
+    /// The format of lines that has a keyword, in either case.
     pub fn parse(word: &[u8]) -> Option<Self> {
         [Format::Text, Format::Json]
             .into_iter()
@@ -192,6 +198,7 @@ impl Reply<'_> {
         match format {
             Format::Text => text::write(out, self),
             Format::Json => json::write(out, self),
+            Format::Resp(version) => resp::write(out, self, version),
         }
     }
 }
@@ -304,6 +311,8 @@ pub enum Row<'a> {
         /// Its value.
         value: Datum<'a>,
     },
+    /// The key of a pair, alone.
+    Key(&'a [u8]),
     /// A pair of SHOWALL.
     Shown {
         /// The key.
@@ -381,10 +390,10 @@ pub enum Row<'a> {
     },
 }
 
-/// Begins a list of `kind`; rows follow.
+/// Begins a list of `kind`; rows follow. In RESP nothing is written before it is known how many.
 pub fn list_begin(out: &mut Vec<u8>, format: Format, kind: ListKind) {
     match format {
-        Format::Text => {}
+        Format::Text | Format::Resp(_) => {}
         Format::Json => json::list_begin(out, kind),
     }
 }
@@ -395,12 +404,15 @@ pub fn list_row(out: &mut Vec<u8>, format: Format, first: bool, row: &Row<'_>) {
     match format {
         Format::Text => text::row(out, row),
         Format::Json => json::row(out, first, row),
+        Format::Resp(version) => resp::row(out, row, version),
     }
 }
 
-/// Ends a list after `count` rows.
-pub fn list_end(out: &mut Vec<u8>, format: Format, kind: ListKind, count: u64) {
+/// Ends a list after `count` rows. In RESP the number stands before the rows, of which the first
+/// is at `start`.
+pub fn list_end(out: &mut Vec<u8>, format: Format, kind: ListKind, count: u64, start: usize) {
     match format {
+        Format::Resp(_) => resp::list_end(out, count, start),
         Format::Text => text::list_end(out, count),
         Format::Json => json::list_end(out, kind, count),
     }
@@ -412,5 +424,7 @@ pub fn list_fail(out: &mut Vec<u8>, format: Format, kind: ListKind, error: &Erro
     match format {
         Format::Text => text::error(out, error),
         Format::Json => json::list_fail(out, kind, error),
+        // Nothing was written that says that there is a list.
+        Format::Resp(_) => resp::error(out, error),
     }
 }

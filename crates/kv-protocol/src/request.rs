@@ -372,6 +372,34 @@ impl<'a> Request<'a> {
         command::write(self, out);
     }
 
+    /// The same request in the transaction that was named beside it. One that names another itself
+    /// keeps that.
+    ///
+    /// # Errors
+    ///
+    /// The name of the command, if it does not run in a transaction that is named.
+    pub fn in_transaction(mut self, id: u64) -> Result<Self, &'static str> {
+        let txn = match &mut self {
+            Request::Commit { txn }
+            | Request::Rollback { txn }
+            | Request::Put { txn, .. }
+            | Request::Get { read: Read::Newest { txn, .. }, .. }
+            | Request::Del { txn, .. }
+            | Request::Exists { txn, .. }
+            | Request::Incr { txn, .. }
+            | Request::Meta { txn, .. }
+            | Request::Expire { txn, .. }
+            | Request::Persist { txn, .. }
+            | Request::Ttl { txn, .. }
+            | Request::ShowAll { txn } => txn,
+            Request::Scan(selection) | Request::Count(selection) => &mut selection.txn,
+            Request::Nearest(nearest) => &mut nearest.txn,
+            other => return Err(other.spec().name),
+        };
+        txn.get_or_insert(id);
+        Ok(self)
+    }
+
     /// The registry's entry for this request's command.
     pub fn spec(&self) -> &'static CommandSpec {
         command::spec_of(self)

@@ -10,6 +10,7 @@
 
 mod durability;
 mod listing;
+pub(crate) mod redis;
 mod status;
 mod transaction;
 mod value;
@@ -19,16 +20,29 @@ use std::sync::Arc;
 use kv_core::{Pause, Session, Step, TxnId};
 use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionState};
 
-pub use self::durability::{Job, Jobs};
-pub use self::listing::Listing;
+use tokio_util::sync::CancellationToken;
+
+pub use self::durability::{Admitted, Job, Jobs};
+pub use self::listing::{Listed, Listing};
+use self::redis::Dialect;
+use crate::clients::Entered;
 use crate::server::Server;
 
 /// One client of the server: its session and how it wants its replies.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) session: Session,
+    /// How the reply to the request that is run is written.
     pub(crate) format: Format,
+    /// How replies to lines are.
+    line_format: Format,
     pub(crate) server: Arc<Server>,
+    /// What its requests in arrays depend on.
+    dialect: Dialect,
+    /// Its place among the others.
+    info: Entered,
+    /// What it asked for last.
+    last_command: &'static str,
 }
 
 /// What is to be done after a command.
@@ -41,14 +55,43 @@ pub enum Next {
     /// Do this first, off the runtime's threads, and answer with
     /// [`Client::answer_job`]: it takes as long as the disk does.
     Job(Job),
+    /// Do this as well, off the runtime's threads. It has been answered.
+    Background(Admitted),
     /// Close the connection.
     Close,
 }
 
 impl Client {
-    /// A new client of the server.
+    /// A new client of the server, that is at no other end of a connection.
     pub fn new(server: Arc<Server>) -> Client {
-        Client { session: server.database().session(), format: Format::Text, server }
+        Client::connected(server, String::new(), String::new(), CancellationToken::new())
+    }
+
+    /// A new client of the server, with the address that it comes from, the one that it has
+    /// reached, and what is cancelled to cut it off.
+    pub fn connected(
+        server: Arc<Server>,
+        address: String,
+        local_address: String,
+        cut: CancellationToken,
+    ) -> Client {
+        let session = server.database().session();
+        let info = server.clients().enter(session.id().0, address, local_address, cut);
+        Client {
+            session,
+            format: Format::Text,
+            line_format: Format::Text,
+            server,
+            dialect: Dialect::default(),
+            info,
+            last_command: "",
+        }
+    }
+
+    /// Has replies written for a request that came as a line.
+    #[inline]
+    pub(crate) fn answer_in_lines(&mut self) {
+        self.format = self.line_format;
     }
 
     /// The server.
@@ -61,13 +104,33 @@ impl Client {
         &mut self.session
     }
 
+    /// Runs a request that came as a line, and appends its reply, whether it went well or not. A
+    /// line of no words is no request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::execute`].
+    pub fn execute_line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<Next, Pause> {
+        match self.server.parse(line) {
+            Ok(None) => Ok(Next::Request),
+            Ok(Some(request)) => {
+                self.last_command = request.spec().name;
+                self.execute(&request, out)
+            }
+            Err(refusal) => {
+                self.refuse(&refusal, None, out);
+                Ok(Next::Request)
+            }
+        }
+    }
+
     /// Runs a request and appends its reply, whether it went well or not.
     ///
     /// # Errors
     ///
     /// The pause, if the request has to be run again after it; never [`Pause::Failed`].
     pub fn execute(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Next, Pause> {
-        match self.run(request, out) {
+        match self.run_request(request, out) {
             Err(Pause::Failed(error)) => {
                 let txn = txn_of(request);
                 self.refuse(&refusal(&error), txn, out);
@@ -77,7 +140,7 @@ impl Client {
         }
     }
 
-    fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
+    fn run_request(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
         match request {
             Request::Get { key, read } => self.get(out, key, *read),
             Request::Put { key, value, txn, options } => self.put(out, key, value, *txn, *options),
@@ -111,7 +174,7 @@ impl Client {
             Request::Ping => self.reply(out, &Reply::Pong),
             Request::Version => self.reply(out, &Reply::Version(crate::VERSION_LINE)),
             Request::Format(format) => {
-                self.format = *format;
+                (self.format, self.line_format) = (*format, *format);
                 self.reply(out, &Reply::Done)
             }
             Request::Quit => {

@@ -26,7 +26,10 @@ use std::task::{Context, Poll};
 
 use kv_core::error::AbortReason;
 use kv_core::{LockWait, Pause, Reached, Stuck};
-use kv_protocol::{ErrorCode, ErrorReply, Framed, LineDecoder, Reply, Request};
+use kv_protocol::resp::decoder::ARRAY;
+use kv_protocol::{
+    ErrorCode, ErrorReply, Framed, LineDecoder, Reply, RespDecoder, RespFault, RespFramed,
+};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -99,6 +102,7 @@ struct Connection {
     stream: Stream,
     client: Client,
     decoder: LineDecoder,
+    arrays: RespDecoder,
     /// What was received and not yet run begins at `run`.
     input: Vec<u8>,
     run: usize,
@@ -119,10 +123,13 @@ struct Connection {
 /// Serves a connection until it ends. Its transactions are rolled back then.
 pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Shutdown) {
     let drain = shutdown.drain_token().child_token();
+    let cut = shutdown.cut_token().child_token();
+    let (address, local) = (peer.to_string(), stream.local_address());
     let mut connection = Connection {
         stream,
-        client: Client::new(Arc::clone(&server)),
+        client: Client::connected(Arc::clone(&server), address, local, cut.clone()),
         decoder: LineDecoder::new(server.config().line_bytes_max),
+        arrays: RespDecoder::new(server.config().line_bytes_max),
         input: Vec::new(),
         run: 0,
         last_command: Instant::now(),
@@ -136,7 +143,7 @@ pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, shutdown: Sh
     let session = connection.client.session().id().0;
     debug!(%peer, session, "connected");
     let _told = TellOfPanic { session };
-    let ended = shutdown.cut_token().run_until_cancelled(connection.run_to_end()).await;
+    let ended = cut.run_until_cancelled(connection.run_to_end()).await;
     debug!(%peer, ?ended, "connection ended");
 }
 
@@ -177,9 +184,12 @@ impl Connection {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            self.run_lines().await?;
+            self.run_requests().await?;
             self.flush().await?;
             let has_run = self.run > 0;
+            if has_run {
+                self.client.tell_state();
+            }
             if has_run && self.client.session().has_live_transactions() {
                 self.last_command = Instant::now();
             }
@@ -203,36 +213,43 @@ impl Connection {
 
     // ---- Running.
 
-    /// Runs every whole line that has been received.
-    async fn run_lines(&mut self) -> Result<(), End> {
+    /// Runs every whole request that has been received.
+    async fn run_requests(&mut self) -> Result<(), End> {
         let mut since_yield = 0;
         loop {
             let received = &self.input[self.run..];
-            let (line, consumed) = match self.decoder.next(received) {
-                Framed::Line { line, consumed } => (&received[line], consumed),
-                Framed::Incomplete => return Ok(()),
-                Framed::TooLong => return Err(self.refuse_line()),
-                Framed::HttpRequest => return Err(End::Foreign),
-            };
-            let next = match self.server.parse(line) {
-                Ok(None) => Next::Request,
-                Ok(Some(request)) => match self.client.execute(&request, self.outbox.buffer()) {
-                    Ok(next) => next,
-                    Err(pause) => {
-                        let line = line.to_vec();
-                        self.run += consumed;
-                        let next = self.run_paused(&line, pause).await?;
-                        self.go_on(next).await?;
-                        continue;
+            let (ran, request_bytes) = if received.first() == Some(&ARRAY) {
+                match self.arrays.next(received) {
+                    RespFramed::Request { consumed } => {
+                        let words = self.arrays.words(received);
+                        self.client.answer_in_resp();
+                        (self.client.execute_words(&words, self.outbox.buffer()), consumed)
                     }
-                },
-                Err(refusal) => {
-                    self.client.refuse(&refusal, None, self.outbox.buffer());
-                    Next::Request
+                    RespFramed::Incomplete => return Ok(()),
+                    RespFramed::Fault(fault) => return Err(self.refuse_array(fault)),
+                }
+            } else {
+                self.client.answer_in_lines();
+                let (line, consumed) = match self.decoder.next(received) {
+                    Framed::Line { line, consumed } => (&received[line], consumed),
+                    Framed::Incomplete => return Ok(()),
+                    Framed::TooLong => return Err(self.refuse_line()),
+                    Framed::HttpRequest => return Err(End::Foreign),
+                };
+                (self.client.execute_line(line, self.outbox.buffer()), consumed)
+            };
+            let next = match ran {
+                Ok(next) => {
+                    self.run += request_bytes;
+                    self.note_reply();
+                    next
+                }
+                Err(pause) => {
+                    let request = received[..request_bytes].to_vec();
+                    self.run += request_bytes;
+                    self.run_paused(&request, pause).await?
                 }
             };
-            self.run += consumed;
-            self.note_reply();
             if !matches!(next, Next::Request) {
                 self.go_on(next).await?;
             }
@@ -254,12 +271,32 @@ impl Connection {
         }
     }
 
+    /// Runs a request again that had to pause.
+    fn run_again(&mut self, request: &[u8]) -> Result<Next, Pause> {
+        // It was a whole request before it paused, and still is.
+        if request.first() == Some(&ARRAY) {
+            let mut arrays = RespDecoder::new(usize::MAX);
+            arrays.next(request);
+            let words = arrays.words(request);
+            return self.client.execute_words(&words, self.outbox.buffer());
+        }
+        let line = request.strip_suffix(b"\n").unwrap_or(request);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.client.execute_line(line, self.outbox.buffer())
+    }
+
     async fn go_on(&mut self, next: Next) -> Result<(), End> {
         match next {
             Next::Request => Ok(()),
             Next::Close => Err(End::Quit),
             Next::List(listing) => self.write_list(listing).await,
             Next::Job(job) => self.run_job(job).await,
+            Next::Background(admitted) => {
+                let server = Arc::clone(&self.server);
+                // What it comes to is in the log and in STATS.
+                drop(tokio::task::spawn_blocking(move || server.run_job(admitted)));
+                Ok(())
+            }
         }
     }
 
@@ -295,20 +332,18 @@ impl Connection {
         self.note_reply();
     }
 
-    /// Runs a line that had to pause, until it has its reply.
-    async fn run_paused(&mut self, line: &[u8], mut pause: Pause) -> Result<Next, End> {
+    /// Runs a request that had to pause, until it has its reply.
+    async fn run_paused(&mut self, request: &[u8], mut pause: Pause) -> Result<Next, End> {
         self.last_sent = Instant::now();
         loop {
             self.flush().await?;
             if let Err(failed) = self.resolve(pause).await? {
-                self.client.session().give_up();
+                self.client.give_up();
                 self.client.refuse(&failed, None, self.outbox.buffer());
                 self.note_reply();
                 return Ok(Next::Request);
             }
-            // It was a request before it paused, and still is.
-            let Ok(Some(request)) = Request::parse(line) else { return Ok(Next::Request) };
-            match self.client.execute(&request, self.outbox.buffer()) {
+            match self.run_again(request) {
                 Ok(next) => {
                     self.note_reply();
                     return Ok(next);
@@ -456,6 +491,12 @@ impl Connection {
         );
         self.say(ErrorCode::Aborted, text);
         End::Quit
+    }
+
+    fn refuse_array(&mut self, fault: RespFault) -> End {
+        kv_protocol::resp::write::error(self.outbox.buffer(), &fault.to_string());
+        self.note_reply();
+        End::Refused
     }
 
     fn refuse_line(&mut self) -> End {

@@ -18,6 +18,8 @@ pub mod listener;
 
 pub mod connection;
 
+pub mod clients;
+
 pub mod command;
 
 pub mod config;

@@ -222,6 +222,14 @@ const _: () = assert!(
         == KEEPALIVE_IDLE.as_secs() + (KEEPALIVE_RETRIES as u64 - 1) * KEEPALIVE_INTERVAL.as_secs()
 );
 
+/// Places at which SCAN of the Redis protocol can go on that are remembered. Many clients that scan
+/// the same share them; each takes some 200 bytes beside its key.
+pub const CURSORS_MAX: usize = 1 << 16;
+/// Bytes that their keys may have together.
+pub const CURSOR_BYTES_MAX: usize = 8 << 20;
+/// Bytes in what a client calls itself, or its library.
+pub const CLIENT_NAME_BYTES_MAX: usize = 256;
+
 /// Bytes read from a connection at once, through a buffer on the stack.
 pub const READ_BYTES: usize = 32 << 10;
 /// Bytes that a client may send ahead while its command waits, before it is no longer read. Enough

@@ -48,12 +48,13 @@ pub(crate) fn store_bytes_at_start(bytes_max: u64) -> usize {
 /// # Errors
 ///
 /// If the system gives no thread.
-pub(crate) fn watch(server: Weak<Server>, bytes_max: Option<u64>) -> std::io::Result<()> {
-    let mut keeper = bytes_max.map(|bytes_max| Keeper { bytes_max, rest: 0 });
+pub(crate) fn watch(server: Weak<Server>) -> std::io::Result<()> {
+    let mut keeper = Keeper { bytes_max: 0, rest: 0 };
     let mut looks: u32 = 0;
     let watch = move || {
         while let Some(server) = server.upgrade() {
-            if let Some(keeper) = &mut keeper {
+            if let Some(bytes_max) = server.memory_bytes_max() {
+                keeper.bytes_max = bytes_max;
                 keeper.look(server.database());
             }
             if looks.is_multiple_of(LOOKS_PER_END_OF_EXPIRED) {

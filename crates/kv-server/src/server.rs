@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kv_core::{Database, Fetch, Stuck, Watermark};
@@ -13,7 +14,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::clients::Clients;
 use crate::command::Jobs;
+use crate::command::redis::Cursors;
 use crate::config::{Config, Storage};
 use crate::connection;
 use crate::listener::{BindError, Connections, Listener};
@@ -29,6 +32,13 @@ pub struct Server {
     /// The files, if there are any.
     store: Option<Store>,
     connections: Connections,
+    clients: Arc<Clients>,
+    /// Where SCANs of the Redis protocol go on.
+    cursors: Cursors,
+    /// Bytes of memory that the process may take; 0 is as many as it needs.
+    memory_bytes_max: AtomicU64,
+    /// What stops it, while it serves.
+    shutdown: OnceLock<Shutdown>,
     jobs: Jobs,
     /// Leave to fetch something from the files.
     fetches: Semaphore,
@@ -102,7 +112,21 @@ impl Server {
         let connections = Connections::new(config.connections_max);
         let (jobs, started) = (Jobs::default(), Instant::now());
         let fetches = Semaphore::new(limits::FETCHES_MAX);
-        Ok(Arc::new(Server { config, database, store, connections, jobs, fetches, started }))
+        let memory_bytes_max = AtomicU64::new(config.memory_bytes_max.unwrap_or(0));
+        let (clients, cursors) = (Arc::default(), Cursors::default());
+        Ok(Arc::new(Server {
+            config,
+            database,
+            store,
+            connections,
+            clients,
+            cursors,
+            memory_bytes_max,
+            shutdown: OnceLock::new(),
+            jobs,
+            fetches,
+            started,
+        }))
     }
 
     /// The settings.
@@ -123,6 +147,30 @@ impl Server {
     /// The commands that keep the disk busy for long.
     pub fn jobs(&self) -> &Jobs {
         &self.jobs
+    }
+
+    /// Who is connected.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.cursors
+    }
+
+    /// Bytes of memory that the process may take; none is as many as it needs.
+    pub fn memory_bytes_max(&self) -> Option<u64> {
+        Some(self.memory_bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Gives a server that was started with a bound of its memory another one.
+    pub fn set_memory_bytes_max(&self, bytes: u64) {
+        self.memory_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Begins to drain, as a SIGTERM does; false if it is not serving.
+    pub fn stop(&self) -> bool {
+        self.shutdown.get().map(Shutdown::drain).is_some()
     }
 
     /// Fetches what a command paused for. It may read a file; only its own client waits for that.
@@ -189,6 +237,8 @@ impl Server {
 
     /// Serves until the server is told to stop and has drained.
     pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> Drained {
+        // Whoever serves twice is stopped by the first.
+        let _ = self.shutdown.set(shutdown.clone());
         for listener in listeners {
             let (server, stop) = (Arc::clone(&self), shutdown.clone());
             let handler = move |stream, peer| {
@@ -230,9 +280,8 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
             tokio::spawn(stop_when_failed(store.log().synced(), shutdown.clone()));
         }
         let listeners = server.bind()?;
-        let bytes_max = server.config().memory_bytes_max;
-        memory::watch(Arc::downgrade(&server), bytes_max).map_err(Fault::System)?;
-        listeners.iter().for_each(|listener| listener.announce("lines"));
+        memory::watch(Arc::downgrade(&server)).map_err(Fault::System)?;
+        listeners.iter().for_each(|listener| listener.announce("lines, RESP"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
         let drain = shutdown.drain_token().clone();
         let began = async move {

@@ -36,8 +36,8 @@ impl ScanOptions {
         ScanOptions { interval, ..ScanOptions::default() }
     }
 
-    /// The keys that have to be looked at.
-    pub(crate) fn examined(&self) -> Interval {
+    /// The keys that have to be looked at: of a pattern that begins with letters, no others.
+    pub fn examined(&self) -> Interval {
         self.conditions.narrow(&self.interval)
     }
 
@@ -102,7 +102,7 @@ impl Drop for OpenView {
 }
 
 /// An uncommitted write that lies over the committed rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Overlaid {
     pub(crate) key: Key,
     pub(crate) record: Record,
@@ -180,7 +180,7 @@ pub struct Scan {
     /// A key that was come upon, whose version is to be fetched, or looked for by itself.
     gone: Option<(Key, Option<Gone>)>,
     fetching: Fetching,
-    conditions: Conditions,
+    options: ScanOptions,
     remaining: Option<u64>,
     /// Rows of [`Scan::count_rows`] that were counted before it had to pause.
     counted: u64,
@@ -210,7 +210,7 @@ impl Scan {
             layer_held_back: None,
             gone: None,
             fetching: Fetching::default(),
-            conditions: options.conditions.clone(),
+            options: options.clone(),
             remaining: options.limit,
             counted: 0,
             turn: Turn::default(),
@@ -233,6 +233,16 @@ impl Scan {
         self
     }
 
+    /// Another scan of the same rows, to be taken before anything was read: so it can be counted
+    /// what is then shown.
+    pub fn twin(&self) -> Scan {
+        debug_assert!(!self.layers.is_started, "a twin shows all that the other does");
+        let view = OpenView::at(&self.shared, self.view.revision);
+        let overlay = self.layers.overlay.clone().collect();
+        let twin = Scan::new(&self.shared, &self.options, view, self.judged.clone(), overlay);
+        Scan { shows_deletes: self.shows_deletes, takes_turns: self.takes_turns, ..twin }
+    }
+
     /// The next row. Never pauses for a lock, only for values that are elsewhere and, if there are
     /// conditions, for others.
     ///
@@ -242,6 +252,15 @@ impl Scan {
     /// no longer kept.
     pub fn next_row(&mut self) -> Step<Option<Row>> {
         self.next_match(true)
+    }
+
+    /// As [`Scan::next_row`], for whoever does not look at the value: it is not fetched then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scan::next_row`].
+    pub fn next_key_row(&mut self) -> Step<Option<Row>> {
+        self.next_match(false)
     }
 
     /// Counts up to `rows_max` of the remaining rows, without looking at their values unless there
@@ -262,7 +281,7 @@ impl Scan {
         if self.remaining == Some(0) {
             return Ok(None);
         }
-        let needs_value = is_shown || self.conditions.value.is_some();
+        let needs_value = is_shown || self.options.conditions.value.is_some();
         loop {
             let row = match self.held_back.clone() {
                 Some(row) if row.record.place().is_none() => row,
@@ -274,7 +293,7 @@ impl Scan {
             };
             self.held_back = None;
             if needs_value && !row.record.is_tombstone() {
-                let (conditions, turn) = (&self.conditions, &mut self.turn);
+                let (conditions, turn) = (&self.options.conditions, &mut self.turn);
                 let is_met = Value::of(&row.record)
                     .and_then(|value| conditions.is_met_by_value(&value, value.kind(), turn));
                 match is_met {
@@ -318,7 +337,7 @@ impl Scan {
                 }
             };
             let Some(layer) = next else { return Ok(None) };
-            match self.conditions.is_met_by_key(layer.key(), &mut self.turn) {
+            match self.options.conditions.is_met_by_key(layer.key(), &mut self.turn) {
                 Ok(true) => return Ok(Some(layer)),
                 Ok(false) => {}
                 Err(pause) => {

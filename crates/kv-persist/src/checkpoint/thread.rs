@@ -48,6 +48,8 @@ pub struct CheckpointStats {
     pub keys: u64,
     /// How long the last run took.
     pub last_run: Duration,
+    /// When that was done; none before the first.
+    pub last_ended: Option<Instant>,
     /// The processor time that all of it took.
     pub cpu_time: Duration,
     /// Failures in a row; 0 after a success.
@@ -265,7 +267,11 @@ impl Worker {
     fn fold_unasked(&mut self) {
         let started = Instant::now();
         match self.fold_all() {
-            Ok(_) => self.stats.lock().last_run = started.elapsed(),
+            Ok(_) => {
+                let mut stats = self.stats.lock();
+                stats.last_run = started.elapsed();
+                stats.last_ended = Some(Instant::now());
+            }
             Err(_) if self.is_stopping() => {}
             Err(error) => {
                 // Nobody is to wait for a fold that may never be.

@@ -6,30 +6,84 @@
 use super::{ALL, CommandSpec};
 use crate::limits::VERB_BYTES_MAX;
 
-const TABLE_BITS: u32 = 7;
-const TABLE_LENGTH: usize = 1 << TABLE_BITS;
-
 /// A packed verb and the place of its command in the registry. The verb 0 marks a free entry: it
 /// is the packed form of no name, because names hold no NUL.
 type Entry = (u128, usize);
 
-static TABLE: [Entry; TABLE_LENGTH] = table();
+/// Verbs and where they lead; `LENGTH` is a power of 2.
+pub(crate) struct Table<const LENGTH: usize> {
+    entries: [Entry; LENGTH],
+    verbs: usize,
+}
+
+static TABLE: Table<{ 1 << 7 }> = {
+    let mut table = Table::new();
+    let mut index = 0;
+    while index < ALL.len() {
+        table.insert(ALL[index].name, index);
+        let aliases = ALL[index].aliases;
+        let mut alias = 0;
+        while alias < aliases.len() {
+            table.insert(aliases[alias], index);
+            alias += 1;
+        }
+        index += 1;
+    }
+    table
+};
 
 /// The command of a verb, in either case.
 #[inline]
 pub(super) fn find(verb: &[u8]) -> Option<&'static CommandSpec> {
-    if verb.len() > VERB_BYTES_MAX {
-        return None;
+    TABLE.find(verb).map(|index| ALL[index])
+}
+
+impl<const LENGTH: usize> Table<LENGTH> {
+    /// No verbs.
+    pub(crate) const fn new() -> Self {
+        assert!(LENGTH.is_power_of_two());
+        Table { entries: [(0, 0); LENGTH], verbs: 0 }
     }
-    let packed = pack(verb);
-    let mut at = place(packed);
-    loop {
-        match TABLE[at] {
-            (0, _) => return None,
-            // The packed form has the length, so a NUL at a verb's end is not taken for its end.
-            (found, index) if found == packed => return Some(ALL[index]),
-            _ => at = (at + 1) % TABLE_LENGTH,
+
+    /// Adds a verb.
+    pub(crate) const fn insert(&mut self, name: &str, index: usize) {
+        assert!(!name.is_empty() && name.len() <= VERB_BYTES_MAX);
+        let packed = pack(name.as_bytes());
+        let mut at = Self::place(packed);
+        while self.entries[at].0 != 0 {
+            assert!(self.entries[at].0 != packed, "two commands have the same verb");
+            at = (at + 1) % LENGTH;
         }
+        self.entries[at] = (packed, index);
+        self.verbs += 1;
+        assert!(self.verbs * 2 <= LENGTH, "raise LENGTH: a full table is searched slowly");
+    }
+
+    /// Where a verb leads, in either case.
+    #[inline]
+    pub(crate) fn find(&self, verb: &[u8]) -> Option<usize> {
+        if verb.len() > VERB_BYTES_MAX {
+            return None;
+        }
+        let packed = pack(verb);
+        let mut at = Self::place(packed);
+        loop {
+            match self.entries[at] {
+                (0, _) => return None,
+                // The packed form has the length, so a NUL at a verb's end is not taken for its
+                // end.
+                (found, index) if found == packed => return Some(index),
+                _ => at = (at + 1) % LENGTH,
+            }
+        }
+    }
+
+    /// Where the search for a packed verb begins.
+    #[inline]
+    const fn place(packed: u128) -> usize {
+        let folded = (packed as u64) ^ ((packed >> 64) as u64);
+        // 2^64 divided by the golden ratio spreads the bytes over the highest bits.
+        (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - LENGTH.trailing_zeros())) as usize
     }
 }
 
@@ -46,43 +100,4 @@ const fn pack(verb: &[u8]) -> u128 {
     }
     let [low, high] = halves;
     (verb.len() as u128) << 120 | (high as u128) << 64 | low as u128
-}
-
-/// Where the search for a packed verb begins.
-#[inline]
-const fn place(packed: u128) -> usize {
-    let folded = (packed as u64) ^ ((packed >> 64) as u64);
-    // 2^64 divided by the golden ratio spreads the bytes over the highest bits.
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - TABLE_BITS)) as usize
-}
-
-const fn table() -> [Entry; TABLE_LENGTH] {
-    let mut table = [(0, 0); TABLE_LENGTH];
-    let mut index = 0;
-    let mut verbs = 0;
-    while index < ALL.len() {
-        insert(&mut table, ALL[index].name, index);
-        verbs += 1;
-        let aliases = ALL[index].aliases;
-        let mut alias = 0;
-        while alias < aliases.len() {
-            insert(&mut table, aliases[alias], index);
-            verbs += 1;
-            alias += 1;
-        }
-        index += 1;
-    }
-    assert!(verbs * 2 <= TABLE_LENGTH, "raise TABLE_BITS: a full table is searched slowly");
-    table
-}
-
-const fn insert(table: &mut [Entry; TABLE_LENGTH], name: &str, index: usize) {
-    assert!(!name.is_empty() && name.len() <= VERB_BYTES_MAX);
-    let packed = pack(name.as_bytes());
-    let mut at = place(packed);
-    while table[at].0 != 0 {
-        assert!(table[at].0 != packed, "two commands have the same verb");
-        at = (at + 1) % TABLE_LENGTH;
-    }
-    table[at] = (packed, index);
 }

@@ -106,6 +106,7 @@ pub(super) fn row(out: &mut Vec<u8>, first: bool, row: &Row<'_>) {
             key_member(out, key);
             value(out, "value", *datum);
         }
+        Row::Key(key) => key_member(out, key),
         Row::Shown { key, value, txn } => return shown(out, key, *value, *txn),
         Row::Version { version, revision, updated_ms, value } => {
             number(out, "version", *version);

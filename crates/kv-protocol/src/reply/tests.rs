@@ -29,7 +29,7 @@ fn list(format: Format, kind: ListKind, rows: &[Row<'_>]) -> String {
     for (index, row) in rows.iter().enumerate() {
         list_row(&mut out, format, index == 0, row);
     }
-    list_end(&mut out, format, kind, rows.len() as u64);
+    list_end(&mut out, format, kind, rows.len() as u64, 0);
     String::from_utf8(out).unwrap()
 }
 

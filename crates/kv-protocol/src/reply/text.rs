@@ -50,6 +50,7 @@ pub(super) fn row(out: &mut Vec<u8>, row: &Row<'_>) {
             out.push(b' ');
             write_quoted(out, value.bytes);
         }
+        Row::Key(key) => write_quoted(out, key),
         Row::Shown { key, value, txn } => {
             write_quoted(out, key);
             out.push(b' ');
@@ -101,7 +102,7 @@ pub(super) fn row(out: &mut Vec<u8>, row: &Row<'_>) {
 }
 
 #[inline]
-pub(super) fn integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
+pub(crate) fn integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
@@ -138,7 +139,14 @@ fn value_or_nil(out: &mut Vec<u8>, value: Option<Datum<'_>>) {
 
 /// All that is known of a key, as one quoted value. Nothing in it needs an escape.
 fn meta_line(out: &mut Vec<u8>, meta: &Meta) {
-    out.extend_from_slice(b"\"version=");
+    out.push(b'"');
+    meta_words(out, meta);
+    out.push(b'"');
+}
+
+/// All that is known of a key, as words.
+pub(super) fn meta_words(out: &mut Vec<u8>, meta: &Meta) {
+    out.extend_from_slice(b"version=");
     integer(out, meta.version);
     out.extend_from_slice(b" revision=");
     match meta.revision {
@@ -157,7 +165,6 @@ fn meta_line(out: &mut Vec<u8>, meta: &Meta) {
         Some(ttl_s) => integer(out, ttl_s),
         None => out.extend_from_slice(b"-1"),
     }
-    out.push(b'"');
 }
 
 /// A key in quotes, or a range as one unquoted word that begins with a bracket or parenthesis, so

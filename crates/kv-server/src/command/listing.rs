@@ -14,7 +14,7 @@ use kv_core::{
     Pattern, Pause, Row as Found, Scan, ScanOptions, Step, TxnId, ValueCondition,
 };
 use kv_protocol::reply::{LockMode, LockState, LockTarget as ShownTarget};
-use kv_protocol::{ErrorReply, ListKind, Reply, Row, Selection};
+use kv_protocol::{ErrorReply, Format, ListKind, Reply, Row, Selection};
 use kv_protocol::{list_begin, list_end, list_fail, list_row};
 
 use super::value::datum;
@@ -33,6 +33,35 @@ pub struct Listing {
     asked: Instant,
     rows: u64,
     is_begun: bool,
+    /// In RESP, where the number of rows stands before them.
+    counting: Counting,
+}
+
+/// How a list gets to the number of its rows before they are sent.
+#[derive(Debug)]
+enum Counting {
+    /// Its end may come before much is held back.
+    Holding {
+        /// The rows so far.
+        rows: Vec<u8>,
+        /// The same rows once more, to be counted if there are many; none if there never are.
+        twin: Option<Scan>,
+    },
+    /// There are many: those that were held back wait until all are counted.
+    Ahead { rows: Vec<u8>, twin: Scan, count: u64 },
+    /// It has been said how many there are, or need not be.
+    Over,
+}
+
+/// How far a list has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// It is complete.
+    Whole,
+    /// There is more to be written.
+    More,
+    /// It cannot be completed, and there is no way to say so: the connection has to be closed.
+    Broken,
 }
 
 impl Listing {
@@ -58,6 +87,8 @@ impl fmt::Debug for Locks {
 #[derive(Debug)]
 pub(super) enum Source {
     Pairs(Scan),
+    /// Keys alone, for KEYS of the Redis protocol.
+    Keys(Scan),
     Nearest(Box<Nearest>),
     Shown(Scan),
     Count(Scan),
@@ -71,7 +102,7 @@ impl Source {
     /// What is written; a COUNT writes only the number.
     fn kind(&self) -> Option<ListKind> {
         match self {
-            Source::Pairs(_) | Source::Nearest(_) => Some(ListKind::Pairs),
+            Source::Pairs(_) | Source::Keys(_) | Source::Nearest(_) => Some(ListKind::Pairs),
             Source::Shown(_) => Some(ListKind::Shown),
             Source::Count(_) => None,
             Source::Versions(_) => Some(ListKind::Versions),
@@ -83,6 +114,14 @@ impl Source {
     /// Hands the next row to `write`; false if there is none.
     fn next(&mut self, write: impl FnOnce(&Row<'_>)) -> Step<bool> {
         match self {
+            Source::Keys(scan) => {
+                let found = scan.next_key_row()?;
+                let is_there = found.is_some();
+                if let Some(row) = found {
+                    write(&Row::Key(row.key()));
+                }
+                Ok(is_there)
+            }
             Source::Pairs(scan) => scan.next_row().map(|row| with_pair(row, write)),
             Source::Nearest(nearest) => nearest.next_row().map(|row| with_pair(row, write)),
             Source::Shown(scan) => scan.next_row().map(|row| with_shown(row, write)),
@@ -100,8 +139,8 @@ impl Source {
 }
 
 impl Client {
-    /// Appends rows of a list until it is complete (true), or `out` has `bytes_max` or more, or
-    /// others are to have their turn (false).
+    /// Appends rows of a list until it is complete, or `out` has `bytes_max` or more, or others are
+    /// to have their turn.
     ///
     /// # Errors
     ///
@@ -112,36 +151,107 @@ impl Client {
         listing: &mut Listing,
         out: &mut Vec<u8>,
         bytes_max: usize,
-    ) -> Result<bool, Pause> {
+    ) -> Result<Listed, Pause> {
         let Some(kind) = listing.source.kind() else { return self.write_count(listing, out) };
+        if let (Format::Resp(_), Counting::Holding { .. } | Counting::Ahead { .. }) =
+            (self.format, &listing.counting)
+        {
+            return self.write_counted(listing, out, bytes_max);
+        }
         if !listing.is_begun {
             listing.is_begun = true;
             list_begin(out, self.format, kind);
         }
         if let Err(error) = self.check_list(listing) {
-            self.fail_list(listing, &refusal(&error), out);
-            return Ok(true);
+            return Ok(self.fail_list(listing, &refusal(&error), out));
         }
         while out.len() < bytes_max {
             let is_first = listing.rows == 0;
             match listing.source.next(|row| list_row(out, self.format, is_first, row)) {
                 Ok(true) => listing.rows += 1,
                 Ok(false) => {
-                    list_end(out, self.format, kind, listing.rows);
-                    return Ok(true);
+                    // In RESP its number has been said.
+                    if !matches!(self.format, Format::Resp(_)) {
+                        list_end(out, self.format, kind, listing.rows, 0);
+                    }
+                    return Ok(Listed::Whole);
                 }
                 Err(Pause::Failed(error)) => {
-                    self.fail_list(listing, &refusal(&error), out);
-                    return Ok(true);
+                    return Ok(self.fail_list(listing, &refusal(&error), out));
                 }
-                Err(Pause::Yield) => return Ok(false),
+                Err(Pause::Yield) => return Ok(Listed::More),
                 Err(pause) => return Err(pause),
             }
         }
-        Ok(false)
+        Ok(Listed::More)
     }
 
-    fn write_count(&self, listing: &mut Listing, out: &mut Vec<u8>) -> Result<bool, Pause> {
+    /// Gets a list to where its number has been written: at its end, if that comes soon, else when
+    /// all have been counted.
+    fn write_counted(
+        &self,
+        listing: &mut Listing,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<Listed, Pause> {
+        if let Err(error) = self.check_list(listing) {
+            return Ok(self.fail_list(listing, &refusal(&error), out));
+        }
+        let outcome = match std::mem::replace(&mut listing.counting, Counting::Over) {
+            Counting::Holding { rows, twin } => self.hold(listing, rows, twin, bytes_max),
+            Counting::Ahead { rows, twin, count } => count_ahead(listing, rows, twin, count),
+            Counting::Over => Ok(None),
+        };
+        match outcome {
+            Ok(Some((count, rows))) => {
+                out.extend_from_slice(&rows);
+                list_end(out, self.format, ListKind::Pairs, count, out.len() - rows.len());
+                let is_whole = listing.rows == count && listing.is_begun;
+                Ok(if is_whole { Listed::Whole } else { Listed::More })
+            }
+            Ok(None) | Err(Pause::Yield) => Ok(Listed::More),
+            Err(Pause::Failed(error)) => {
+                // Nothing has been said of it yet.
+                listing.rows = 0;
+                Ok(self.fail_list(listing, &refusal(&error), out))
+            }
+            Err(pause) => Err(pause),
+        }
+    }
+
+    /// Holds rows back until the list ends; then it is known how many there are. None while it is
+    /// not.
+    fn hold(
+        &self,
+        listing: &mut Listing,
+        mut rows: Vec<u8>,
+        twin: Option<Scan>,
+        bytes_max: usize,
+    ) -> Step<Option<(u64, Vec<u8>)>> {
+        loop {
+            if rows.len() >= bytes_max
+                && let Some(twin) = twin
+            {
+                listing.counting = Counting::Ahead { rows, twin, count: 0 };
+                return Ok(None);
+            }
+            match listing.source.next(|row| list_row(&mut rows, self.format, false, row)) {
+                Ok(true) => listing.rows += 1,
+                Ok(false) => {
+                    listing.is_begun = true;
+                    return Ok(Some((listing.rows, rows)));
+                }
+                Err(pause) => {
+                    if !matches!(pause, Pause::Failed(_)) {
+                        listing.counting = Counting::Holding { rows, twin };
+                    }
+                    return Err(pause);
+                }
+            }
+        }
+    }
+
+    fn write_count(&self, listing: &mut Listing, out: &mut Vec<u8>) -> Result<Listed, Pause> {
         let counted = match &mut listing.source {
             Source::Count(scan) => scan.count_rows(COUNT_ROWS_AT_ONCE),
             _ => Ok(0),
@@ -151,17 +261,14 @@ impl Client {
             Ok(rows) => {
                 listing.rows += rows;
                 if rows == COUNT_ROWS_AT_ONCE {
-                    return Ok(false);
+                    return Ok(Listed::More);
                 }
                 let rows = i64::try_from(listing.rows).unwrap_or(i64::MAX);
                 Reply::Number(rows).write(out, self.format);
-                Ok(true)
+                Ok(Listed::Whole)
             }
-            Err(Pause::Failed(error)) => {
-                self.fail_list(listing, &refusal(&error), out);
-                Ok(true)
-            }
-            Err(Pause::Yield) => Ok(false),
+            Err(Pause::Failed(error)) => Ok(self.fail_list(listing, &refusal(&error), out)),
+            Err(Pause::Yield) => Ok(Listed::More),
             Err(pause) => Err(pause),
         }
     }
@@ -178,8 +285,17 @@ impl Client {
     }
 
     /// Ends a list that cannot be completed.
-    pub fn fail_list(&self, listing: &Listing, failure: &ErrorReply, out: &mut Vec<u8>) {
+    pub fn fail_list(
+        &self,
+        listing: &Listing,
+        failure: &ErrorReply,
+        out: &mut Vec<u8>,
+    ) -> Listed {
         let txn = listing.txn.map(|txn| txn.0);
+        let is_counted = matches!(listing.counting, Counting::Over) && listing.rows > 0;
+        if is_counted && matches!(self.format, Format::Resp(_)) {
+            return Listed::Broken;
+        }
         match listing.source.kind() {
             None => self.refuse(failure, txn, out),
             Some(kind) => {
@@ -187,17 +303,43 @@ impl Client {
                 list_fail(out, self.format, kind, &failure);
             }
         }
+        Listed::Whole
     }
 
     pub(super) fn listing(&self, source: Source, txn: Option<TxnId>) -> Next {
+        let counting = match (self.format, &source) {
+            (Format::Resp(_), Source::Pairs(scan) | Source::Keys(scan) | Source::Shown(scan)) => {
+                Counting::Holding { rows: Vec::new(), twin: Some(scan.twin()) }
+            }
+            (Format::Resp(_), _) => Counting::Holding { rows: Vec::new(), twin: None },
+            _ => Counting::Over,
+        };
         Next::List(Box::new(Listing {
             source,
             txn,
             asked: Instant::now(),
             rows: 0,
             is_begun: false,
+            counting,
         }))
     }
+}
+
+/// Counts on; with the rows that were held back meanwhile when it is known how many there are.
+fn count_ahead(
+    listing: &mut Listing,
+    rows: Vec<u8>,
+    mut twin: Scan,
+    mut count: u64,
+) -> Step<Option<(u64, Vec<u8>)>> {
+    let counted = twin.count_rows(COUNT_ROWS_AT_ONCE);
+    count += *counted.as_ref().unwrap_or(&0);
+    match counted {
+        Ok(counted) if counted < COUNT_ROWS_AT_ONCE => return Ok(Some((count, rows))),
+        Err(pause @ Pause::Failed(_)) => return Err(pause),
+        _ => listing.counting = Counting::Ahead { rows, twin, count },
+    }
+    counted.map(|_| None)
 }
 
 fn with_pair(found: Option<Found>, write: impl FnOnce(&Row<'_>)) -> bool {
@@ -260,13 +402,14 @@ impl Client {
         kind: ListKind,
         rows: impl Iterator<Item = Row<'a>>,
     ) -> Step<Next> {
+        let start = out.len();
         list_begin(out, self.format, kind);
         let mut count = 0;
         for row in rows {
             list_row(out, self.format, count == 0, &row);
             count += 1;
         }
-        list_end(out, self.format, kind, count);
+        list_end(out, self.format, kind, count, start);
         Ok(Next::Request)
     }
 

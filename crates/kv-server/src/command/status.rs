@@ -64,7 +64,7 @@ impl Client {
         let database = self.server.database();
         let shards = database.shards();
         let sum = |of: fn(&ShardStats) -> u64| StatValue::Number(shards.iter().map(of).sum());
-        let bound = self.server.config().memory_bytes_max;
+        let bound = self.server.memory_bytes_max();
         let store_bound = database.memory().map(|(bytes_max, _)| bytes_max as u64);
         [
             ("memory_bytes_max", or_none(bound)),

@@ -144,9 +144,14 @@ pub(super) fn positive_duration(text: &str) -> Result<DurationText, String> {
     some.ok_or_else(|| "expected a duration longer than zero".to_owned())
 }
 
-/// Reads the name of a command, in either case or by another of its names.
+/// Reads the name of a command, in either case or by another of its names; `CONFIG SET` can be
+/// meant alone.
 pub(super) fn command_name(text: &str) -> Result<&'static str, String> {
-    let found = kv_protocol::command::find(text.as_bytes()).map(|command| command.name);
+    let native = kv_protocol::command::find(text.as_bytes()).map(|command| command.name);
+    let redis = || kv_protocol::redis::find(text.as_bytes()).map(|command| command.name);
+    let config_set = "config|set";
+    let part = Some(config_set).filter(|name| name.eq_ignore_ascii_case(&text.replace(' ', "|")));
+    let found = native.or_else(redis).or(part);
     found.ok_or_else(|| "expected names of commands, such as SHOWALL,LOCKS".to_owned())
 }
 

@@ -3,9 +3,10 @@
 
 use kv_protocol::{ErrorCode, ErrorReply};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{Connection, End};
-use crate::command::Listing;
+use crate::command::{Listed, Listing};
 use crate::limits;
 
 impl Connection {
@@ -24,8 +25,12 @@ impl Connection {
                 self.last_sent = Instant::now();
             }
             match written {
-                Ok(true) => self.listing = None,
-                Ok(false) => {
+                Ok(Listed::Whole) => self.listing = None,
+                Ok(Listed::Broken) => {
+                    debug!("a list could not be completed, and its number had been sent");
+                    return Err(End::Gone);
+                }
+                Ok(Listed::More) => {
                     self.flush().await?;
                     self.let_others().await?;
                 }

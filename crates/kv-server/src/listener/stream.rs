@@ -43,6 +43,16 @@ impl fmt::Display for Peer {
 }
 
 impl Stream {
+    /// The address that the other end has reached; empty if it is not known.
+    pub fn local_address(&self) -> String {
+        match self {
+            Self::Tcp(stream) => {
+                stream.local_addr().map(|address| address.to_string()).unwrap_or_default()
+            }
+            Self::Unix(_) => "unix".to_owned(),
+        }
+    }
+
     /// Waits until there is something to read, or the other end has closed.
     ///
     /// # Errors

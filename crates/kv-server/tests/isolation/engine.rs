@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use kv_core::{LockWait, Pause};
 use kv_protocol::Request;
-use kv_server::command::{Client, Next};
+use kv_server::command::{Client, Listed, Next};
 use kv_server::server::Server;
 use kv_testkit::script::Driver;
 use tempfile::TempDir;
@@ -120,10 +120,10 @@ impl Session {
             Ok(None) => return,
             Err(refusal) => self.client.refuse(&refusal, None, &mut out),
             Ok(Some(request)) => match self.client.execute(&request, &mut out) {
-                Ok(Next::Request | Next::Close) => {}
+                Ok(Next::Request | Next::Background(_) | Next::Close) => {}
                 Ok(Next::List(mut listing)) => loop {
                     match self.client.write_list(&mut listing, &mut out, usize::MAX) {
-                        Ok(is_done) if is_done => break,
+                        Ok(Listed::Whole) => break,
                         Ok(_) => {}
                         Err(pause) => self.overcome(pause, &line),
                     }

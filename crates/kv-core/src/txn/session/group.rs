@@ -56,8 +56,8 @@ pub(super) struct Progress {
     began: Instant,
     /// So many of its keys are locked.
     locked: usize,
-    /// Its body runs, so that another group is one within it.
-    is_running: bool,
+    /// How many bodies run, one within the other; none while it has to get its locks.
+    depth: usize,
 }
 
 /// What a key was when it was asked to be watched, to be compared with what it is later.
@@ -101,10 +101,12 @@ impl Session {
         locks: &GroupLocks,
         mut body: impl FnMut(&mut Session) -> Step<T>,
     ) -> Step<T> {
-        self.in_group(txn, Isolation::Serializable, |session| {
-            session.lock_group(locks)?;
-            body(session)
-        })
+        loop {
+            let outcome = self.start_group(txn, locks).and_then(|()| body(self));
+            if let Some(done) = self.finish_group(outcome)? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Runs `body`, which only reads, so that it sees one state of the store: that of the
@@ -118,47 +120,74 @@ impl Session {
         txn: Option<TxnId>,
         mut body: impl FnMut(&mut Session, Option<TxnId>) -> Step<T>,
     ) -> Step<T> {
-        let is_within = txn.is_some() || (self.has_open_transactions() && self.group.is_none());
-        if is_within || self.group.as_ref().is_some_and(|group| group.is_running) {
+        let is_within = match &self.group {
+            Some(group) => group.depth > 0,
+            None => txn.is_some() || self.has_open_transactions(),
+        };
+        if is_within {
             return body(self, txn);
         }
-        self.in_group(txn, Isolation::Readonly, |session| {
-            session.lock_group(&GroupLocks::default())?;
-            body(session, None)
-        })
+        let begun = match self.group {
+            None => self.begin_group(None, Isolation::Readonly),
+            Some(_) => Ok(()),
+        };
+        let outcome = begun.map_err(Pause::from).and_then(|()| {
+            self.lock_group(&GroupLocks::default())?;
+            body(self, None)
+        });
+        let done = self.finish_group(outcome)?;
+        done.ok_or_else(|| Error::Internal("what waits for nobody has no deadlock".into()).into())
     }
 
-    fn in_group<T>(
-        &mut self,
-        txn: Option<TxnId>,
-        isolation: Isolation,
-        mut steps: impl FnMut(&mut Session) -> Step<T>,
-    ) -> Step<T> {
-        let is_nested = self.group.as_ref().is_some_and(|group| group.is_running);
-        loop {
-            if is_nested || self.group.is_none() {
-                self.begin_group(txn, isolation)?;
+    /// The first half of [`Session::group`], for those who cannot say what they do as a function of
+    /// the session: begins a group, or goes on with it after a pause, and has all locked. Whatever
+    /// it answers, [`Session::finish_group`] has to follow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::group`].
+    pub fn start_group(&mut self, txn: Option<TxnId>, locks: &GroupLocks) -> Step<()> {
+        match &mut self.group {
+            Some(group) if group.depth > 0 => {
+                self.begin_group(None, Isolation::Serializable)?;
+                if let Some(group) = &mut self.group {
+                    group.depth += 1;
+                }
+                return Ok(());
             }
-            let outcome = steps(self).and_then(|done| self.commit_group().map(|()| done));
-            match outcome {
-                Ok(done) => return Ok(done),
-                Err(Pause::Failed(error)) => {
-                    let is_root = self.trees.contains_key(&TxnId::GROUP);
-                    let waited = self.group.as_ref().map(|group| group.began);
-                    self.roll_back_group();
-                    match *error {
-                        Error::Deadlock { .. } if is_root && !is_nested => {}
-                        error => return Err(self.with_all_waited(error, waited).into()),
-                    }
+            Some(_) => {}
+            None => self.begin_group(txn, Isolation::Serializable)?,
+        }
+        self.lock_group(locks)
+    }
+
+    /// The second half of [`Session::group`], given what its body came to: commits it, or undoes
+    /// it. None if it has to begin again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::group`].
+    pub fn finish_group<T>(&mut self, outcome: Step<T>) -> Step<Option<T>> {
+        let is_nested = self.group.as_ref().is_some_and(|group| group.depth > 1);
+        let outcome = outcome.and_then(|done| self.commit_group().map(|()| done));
+        match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(Pause::Failed(error)) => {
+                let is_root = self.trees.contains_key(&TxnId::GROUP);
+                let began = self.group.as_ref().map(|group| group.began);
+                self.roll_back_group();
+                match *error {
+                    Error::Deadlock { .. } if is_root && !is_nested => Ok(None),
+                    error => Err(self.with_all_waited(error, began).into()),
                 }
-                Err(pause) if is_nested => {
-                    self.roll_back_group();
-                    return Err(pause);
-                }
-                Err(pause) => {
-                    self.undo_group();
-                    return Err(pause);
-                }
+            }
+            Err(pause) if is_nested => {
+                self.roll_back_group();
+                Err(pause)
+            }
+            Err(pause) => {
+                self.undo_group();
+                Err(pause)
             }
         }
     }
@@ -186,7 +215,7 @@ impl Session {
         }
         self.shared.transactions_open.fetch_add(1, Ordering::Relaxed);
         if self.group.is_none() {
-            self.group = Some(Progress { began: now, locked: 0, is_running: false });
+            self.group = Some(Progress { began: now, locked: 0, depth: 0 });
         }
         Ok(())
     }
@@ -202,8 +231,6 @@ impl Session {
             return Err(Error::Aborted { txn, reason }.into());
         }
         let (mut locked, began) = match &mut self.group {
-            // A group within another: that one has the locks.
-            Some(group) if group.is_running => return Ok(()),
             Some(group) => (group.locked, group.began),
             None => (0, now),
         };
@@ -232,7 +259,7 @@ impl Session {
         }
         if let Some(group) = &mut self.group {
             group.locked = locked;
-            group.is_running = outcome.is_ok();
+            group.depth = usize::from(outcome.is_ok());
         }
         outcome
     }
@@ -284,13 +311,15 @@ impl Session {
         if tree.is_none_or(|tree| tree.innermost().txn != TxnId::GROUP) {
             self.roots.remove(&TxnId::GROUP);
             self.group = None;
+        } else if let Some(group) = &mut self.group {
+            group.depth -= 1;
         }
     }
 
     /// Undoes what the group has written, for it will be written again. It keeps its locks.
     fn undo_group(&mut self) {
         if let Some(group) = &mut self.group {
-            group.is_running = false;
+            group.depth = 0;
         }
         let root = self.roots.get(&TxnId::GROUP);
         if let Some(tree) = root.and_then(|root| self.trees.get_mut(root)) {
