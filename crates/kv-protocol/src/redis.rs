@@ -148,6 +148,8 @@ pub struct RedisSpec {
     pub differs: &'static str,
     /// What becomes of it within MULTI.
     pub in_multi: InMulti,
+    /// Whether its second word names a part of it, with words of its own.
+    pub has_parts: bool,
     parse: Parse,
 }
 

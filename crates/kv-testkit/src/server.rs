@@ -398,9 +398,9 @@ fn is_end(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
 }
 
-/// `listening on 127.0.0.1:40000 (lines)`
+/// `listening on 127.0.0.1:40000 (lines, RESP)`
 fn announced(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on ")?.strip_suffix(" (lines)")?.parse().ok()
+    line.strip_prefix("listening on ")?.strip_suffix(" (lines, RESP)")?.parse().ok()
 }
 
 /// None if it ends before it listens.

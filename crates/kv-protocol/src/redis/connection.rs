@@ -17,6 +17,7 @@ const CONNECTION: RedisSpec = RedisSpec {
     summary: "",
     differs: "",
     in_multi: InMulti::Queued,
+    has_parts: false,
     parse: |_| Err(Refusal::SYNTAX),
 };
 
@@ -113,6 +114,7 @@ pub(super) static CLIENT: RedisSpec = RedisSpec {
              [TYPE type] [USER username] [SKIPME yes | no]",
     summary: "about connections",
     differs: "Of its parts, those shown.",
+    has_parts: true,
     parse: parse_client,
     ..CONNECTION
 };

@@ -16,6 +16,7 @@ const GENERIC: RedisSpec = RedisSpec {
     summary: "",
     differs: "",
     in_multi: InMulti::Queued,
+    has_parts: false,
     parse: |_| Err(Refusal::SYNTAX),
 };
 const MANY: &str = "key [key ...]";
@@ -295,7 +296,10 @@ fn parse_copy<'a>(words: &'a [&'a [u8]]) -> Result<RedisCommand<'a>, Refusal> {
 const SCAN_COUNT: u64 = 10;
 
 fn parse_scan<'a>(words: &'a [&'a [u8]]) -> Result<RedisCommand<'a>, Refusal> {
-    let cursor = std::str::from_utf8(words[1]).ok().and_then(|cursor| cursor.parse().ok());
+    let cursor = match words[1] {
+        b"" => Some(0),
+        cursor => std::str::from_utf8(cursor).ok().and_then(|cursor| cursor.parse().ok()),
+    };
     let cursor = cursor.ok_or(Refusal::new("ERR invalid cursor"))?;
     let mut scan = Scan { cursor, pattern: None, count: SCAN_COUNT, has_type: true };
     for option in words[2..].chunks(2) {

@@ -63,14 +63,25 @@ fn decimal(text: &[u8]) -> Option<i128> {
         Some(text) => (-1, text),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+    let (text, exponent) = match text.split_once(['e', 'E']) {
+        Some((text, exponent)) => (text, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if fraction.len() > PLACES || whole.len() + fraction.len() == 0 || !is_digits(fraction) {
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let fraction: i128 = format!("{fraction:0<PLACES$}").parse().ok()?;
-    whole.checked_mul(SCALE)?.checked_add(fraction)?.checked_mul(sign)
+    let digits: i128 = digits.parse().ok()?;
+    // So many zeros follow until the last place; below 0, so many digits stand behind it.
+    let zeros = (PLACES as i32).checked_add(exponent)?.checked_sub(fraction.len() as i32)?;
+    let power = 10_i128.checked_pow(zeros.unsigned_abs())?;
+    let scaled = match zeros {
+        0.. => digits.checked_mul(power)?,
+        _ if digits % power == 0 => digits / power,
+        _ => return None,
+    };
+    scaled.checked_mul(sign)
 }
 
 fn decimal_text(number: i128) -> String {
@@ -118,6 +129,8 @@ mod tests {
             ("1.", "0", "1"),
             ("123456789012345678", "1", "123456789012345679"),
             ("0.00000000000000001", "0", "0.00000000000000001"),
+            ("1e3", "0.1", "1000.1"),
+            ("12300e-4", "1E0", "2.23"),
             ("1e30", "1", "1000000000000000019884624838656"),
         ] {
             assert_eq!(float_sum(one.as_bytes(), other.as_bytes()), Ok(sum.to_owned()));

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::Refusal;
+
 /// One request. It borrows keys and values from what was received.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -12,8 +14,9 @@ pub enum RedisCommand<'a> {
     Set(Set<'a>),
     /// GETDEL.
     GetDel(&'a [u8]),
-    /// GETEX: read, and change when it expires.
-    GetEx(&'a [u8], Expiry),
+    /// GETEX: read, and change when it expires. What is wrong with the time is told only if there is
+    /// such a key, as in Redis.
+    GetEx(&'a [u8], Result<Expiry, Refusal>),
     /// MGET.
     MGet(&'a [&'a [u8]]),
     /// MSET, MSETNX: keys, each with its value behind it.

@@ -14,6 +14,7 @@ const SERVER: RedisSpec = RedisSpec {
     summary: "",
     differs: "",
     in_multi: InMulti::Queued,
+    has_parts: false,
     parse: |_| Err(Refusal::SYNTAX),
 };
 const ADMIN: &[&str] = &["admin", "noscript"];
@@ -26,6 +27,7 @@ pub(super) static COMMAND: RedisSpec = RedisSpec {
     syntax: "[COUNT | DOCS [name ...] | INFO [name ...] | LIST [FILTERBY PATTERN pattern]]",
     summary: "about the commands there are",
     differs: "Of its parts, those shown. The native commands are among them.",
+    has_parts: true,
     parse: parse_command,
     ..SERVER
 };
@@ -39,6 +41,7 @@ pub(super) static CONFIG: RedisSpec = RedisSpec {
     summary: "shows settings, and changes those that can be",
     differs: "The settings are this server's, under its flags' names; those that Redis has too \
               also under its own. SET can change `maxmemory`; any other can be set to what it is.",
+    has_parts: true,
     parse: parse_config,
     ..SERVER
 };

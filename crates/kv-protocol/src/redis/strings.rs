@@ -16,6 +16,7 @@ const STRING: RedisSpec = RedisSpec {
     summary: "",
     differs: "",
     in_multi: InMulti::Queued,
+    has_parts: false,
     parse: |_| Err(Refusal::SYNTAX),
 };
 const WRITE: &[&str] = &["write", "denyoom"];
@@ -279,76 +280,85 @@ fn parse_mset<'a>(
     Ok(RedisCommand::MSet { pairs: &words[1..], if_absent })
 }
 
-/// Reads EX, PX, EXAT or PXAT with the word that follows; none if it is something else.
-fn expiry<'a>(
-    word: &[u8],
-    rest: &mut impl Iterator<Item = &'a &'a [u8]>,
-    command: &str,
-) -> Result<Option<Expiry>, Refusal> {
-    let (unit_ms, is_absolute) = match word {
-        word if is_word(word, "EX") => (1000, false),
-        word if is_word(word, "PX") => (1, false),
-        word if is_word(word, "EXAT") => (1000, true),
-        word if is_word(word, "PXAT") => (1, true),
-        _ => return Ok(None),
-    };
-    let given = rest.next().ok_or(Refusal::SYNTAX)?;
-    let ms = lifetime(given, command, unit_ms)?;
-    Ok(Some(Expiry::At(if is_absolute { AtTime::AtMs(ms) } else { AtTime::InMs(ms) })))
+/// The ways to say when something expires: the word, in what unit of milliseconds, and whether from
+/// the Unix epoch.
+const WAYS: [(&str, i64, fn(i64) -> AtTime); 4] = [
+    ("EX", 1000, AtTime::InMs),
+    ("PX", 1, AtTime::InMs),
+    ("EXAT", 1000, AtTime::AtMs),
+    ("PXAT", 1, AtTime::AtMs),
+];
+
+/// What has been said of when a value expires. As in Redis, a way may be repeated, and two ways
+/// may not be mixed; whether what was said last is a number is looked at in the end.
+#[derive(Default)]
+struct Said<'a> {
+    way: Option<&'static str>,
+    number: Option<(&'a [u8], i64, fn(i64) -> AtTime)>,
+}
+
+impl<'a> Said<'a> {
+    /// Notes a way; false if another was said before.
+    fn note(&mut self, way: &'static str) -> bool {
+        **self.way.get_or_insert(way) == *way
+    }
+
+    /// Reads a word, and the one behind it, as one of the ways.
+    fn read(
+        &mut self,
+        word: &[u8],
+        rest: &mut impl Iterator<Item = &'a &'a [u8]>,
+    ) -> Result<(), Refusal> {
+        let way = WAYS.into_iter().find(|(name, _, _)| is_word(word, name));
+        let (name, unit_ms, at) = way.ok_or(Refusal::SYNTAX)?;
+        let number = rest.next().ok_or(Refusal::SYNTAX)?;
+        if !self.note(name) {
+            return Err(Refusal::SYNTAX);
+        }
+        self.number = Some((number, unit_ms, at));
+        Ok(())
+    }
+
+    fn expiry(&self, command: &str) -> Result<Option<Expiry>, Refusal> {
+        let Some((number, unit_ms, at)) = self.number else { return Ok(None) };
+        Ok(Some(Expiry::At(at(lifetime(number, command, unit_ms)?))))
+    }
 }
 
 fn parse_set<'a>(words: &'a [&'a [u8]]) -> Result<RedisCommand<'a>, Refusal> {
     let mut set = plain(words[1], words[2], SetAnswer::Done);
     let mut rest = words[3..].iter();
-    // What is wrong with the options comes before what is wrong with a number, as in Redis.
-    let mut late = None;
+    let mut said = Said::default();
     while let Some(word) = rest.next() {
-        let is_first_expiry = set.expiry == Expiry::Default;
         if is_word(word, "NX") && set.if_there != Some(true) {
             set.if_there = Some(false);
         } else if is_word(word, "XX") && set.if_there != Some(false) {
             set.if_there = Some(true);
         } else if is_word(word, "GET") {
             set.answer = SetAnswer::Old;
-        } else if is_word(word, "KEEPTTL") && is_first_expiry {
+        } else if is_word(word, "KEEPTTL") && said.note("KEEPTTL") {
             set.expiry = Expiry::Keep;
         } else {
-            match expiry(word, &mut rest, "set") {
-                Ok(Some(at)) if is_first_expiry => set.expiry = at,
-                Ok(_) => return Err(Refusal::SYNTAX),
-                Err(refusal) if refusal == Refusal::SYNTAX || !is_first_expiry => {
-                    return Err(Refusal::SYNTAX);
-                }
-                Err(refusal) => {
-                    late = Some(refusal);
-                    set.expiry = Expiry::Never;
-                }
-            }
+            said.read(word, &mut rest)?;
         }
     }
-    late.map_or(Ok(RedisCommand::Set(set)), Err)
+    set.expiry = said.expiry("set")?.unwrap_or(set.expiry);
+    Ok(RedisCommand::Set(set))
 }
 
 fn parse_getex<'a>(words: &'a [&'a [u8]]) -> Result<RedisCommand<'a>, Refusal> {
     let mut rest = words[2..].iter();
-    let Some(word) = rest.next() else {
-        return Ok(RedisCommand::GetEx(words[1], Expiry::Default));
-    };
-    let expiry = if is_word(word, "PERSIST") {
-        Expiry::Never
-    } else {
-        let found = expiry(word, &mut rest, "getex");
-        let has_more = rest.next().is_some();
-        match found {
-            Ok(Some(expiry)) if !has_more => expiry,
-            Err(refusal) if !has_more => return Err(refusal),
-            _ => return Err(Refusal::SYNTAX),
+    let mut said = Said::default();
+    let mut expiry = Expiry::Default;
+    while let Some(word) = rest.next() {
+        if is_word(word, "PERSIST") && said.note("PERSIST") {
+            expiry = Expiry::Never;
+        } else {
+            said.read(word, &mut rest)?;
         }
-    };
-    match rest.next() {
-        None => Ok(RedisCommand::GetEx(words[1], expiry)),
-        Some(_) => Err(Refusal::SYNTAX),
     }
+    let expiry = said.expiry("getex").map(|said| said.unwrap_or(expiry));
+    Ok(RedisCommand::GetEx(words[1], expiry))
 }
 
 #[cfg(test)]
@@ -405,7 +415,6 @@ mod tests {
             ("SET k v EX x", "ERR value is not an integer or out of range"),
             ("SETEX k 0 v", "ERR invalid expire time in 'setex' command"),
             ("PSETEX k -5 v", "ERR invalid expire time in 'psetex' command"),
-            ("GETEX k EX 0", "ERR invalid expire time in 'getex' command"),
             ("SETRANGE k -1 v", "ERR offset is out of range"),
             ("SETRANGE k x v", "ERR value is not an integer or out of range"),
             ("MSET a 1 b", "ERR wrong number of arguments for 'mset' command"),

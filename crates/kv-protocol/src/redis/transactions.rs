@@ -14,6 +14,7 @@ const TRANSACTION: RedisSpec = RedisSpec {
     summary: "",
     differs: "",
     in_multi: InMulti::AtOnce,
+    has_parts: false,
     parse: |_| Err(Refusal::SYNTAX),
 };
 

@@ -172,7 +172,7 @@ impl Client {
             RedisCommand::Get(key) => self.redis_get(key, txn, out)?,
             RedisCommand::Set(set) => self.redis_set(spec.name, set, txn, out)?,
             RedisCommand::GetDel(key) => self.get_del(key, txn, out)?,
-            RedisCommand::GetEx(key, expiry) => self.get_ex(key, *expiry, txn, out)?,
+            RedisCommand::GetEx(key, expiry) => self.get_ex(key, expiry, txn, out)?,
             RedisCommand::MGet(keys) => self.mget(keys, txn, out)?,
             RedisCommand::MSet { pairs, if_absent } => self.mset(pairs, *if_absent, txn, out)?,
             RedisCommand::Append(key, more) => self.append(key, more, txn, out)?,

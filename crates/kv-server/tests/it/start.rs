@@ -106,7 +106,7 @@ fn a_socket_file_is_served_and_removed() {
     let path = directory.join("kv.sock");
     let endpoint = format!("unix:{}", path.display());
     let talk = |server: &TestServer| {
-        assert!(server.messages().contains(&format!("listening on {endpoint} (lines)")));
+        assert!(server.messages().contains(&format!("listening on {endpoint} (lines, RESP)")));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mut client = UnixStream::connect(&path).unwrap();

@@ -57,8 +57,12 @@ impl Client {
         words: &[&[u8]],
         out: &mut Vec<u8>,
     ) -> Run<Next> {
-        let is_refused = self.check_spec(spec, words);
-        if let Err(refusal) = is_refused {
+        let checked = self.check_spec(spec, words).and_then(|()| match spec.has_parts {
+            // Each part is looked at now, as if it were a command.
+            true => spec.parse(words).map(|_| ()),
+            false => Ok(()),
+        });
+        if let Err(refusal) = checked {
             self.spoil_multi();
             return Err(refusal.into());
         }

@@ -70,12 +70,14 @@ impl Client {
         txn: Option<TxnId>,
         out: &mut Vec<u8>,
     ) -> Run<()> {
-        let expires_ms = match set.expiry {
-            Expiry::At(at) => Some(resolved(command, at, self.session.now_ms())?),
-            Expiry::Default | Expiry::Keep | Expiry::Never => None,
-        };
-        if set.answer == SetAnswer::Old || set.expiry == Expiry::Keep {
-            return self.set_by_what_is_there(set, expires_ms, txn, out);
+        let (mut expires_ms, mut is_past) = (None, false);
+        if let Expiry::At(at) = set.expiry {
+            let now_ms = self.session.now_ms();
+            let at_ms = resolved(command, at, now_ms)?;
+            (expires_ms, is_past) = (Some(at_ms), at_ms <= now_ms);
+        }
+        if is_past || set.answer == SetAnswer::Old || set.expiry == Expiry::Keep {
+            return self.set_by_what_is_there(set, expires_ms, is_past, txn, out);
         }
         let condition = set.if_there.map(|is_there| match is_there {
             true => Condition::Present,
@@ -95,11 +97,12 @@ impl Client {
         Ok(())
     }
 
-    /// SET with GET or KEEPTTL.
+    /// SET with GET or KEEPTTL, or with a time that is past, so that nothing will be there.
     fn set_by_what_is_there(
         &mut self,
         set: &Set<'_>,
         expires_ms: Option<u64>,
+        is_past: bool,
         txn: Option<TxnId>,
         out: &mut Vec<u8>,
     ) -> Run<()> {
@@ -111,6 +114,9 @@ impl Client {
             is_done = set.if_there.is_none_or(|wanted| wanted == there.is_some());
             if !is_done {
                 return Ok(Update::Keep);
+            }
+            if is_past {
+                return Ok(Update::Delete);
             }
             let kept = there.and_then(|there| there.expires_ms);
             let expires_ms = if set.expiry == Expiry::Keep { kept } else { expires_ms };
@@ -142,15 +148,24 @@ impl Client {
     pub(super) fn get_ex(
         &mut self,
         key: &[u8],
-        expiry: Expiry,
+        expiry: &Result<Expiry, Refusal>,
         txn: Option<TxnId>,
         out: &mut Vec<u8>,
     ) -> Run<()> {
         let now_ms = self.session.now_ms();
         let expires_ms = match expiry {
-            Expiry::At(at) => Some(resolved("getex", at, now_ms)?),
-            Expiry::Never => None,
-            Expiry::Default | Expiry::Keep => return self.redis_get(key, txn, out),
+            Ok(Expiry::At(at)) => resolved("getex", *at, now_ms).map(Some),
+            Ok(Expiry::Never) => Ok(None),
+            Ok(Expiry::Default | Expiry::Keep) => return self.redis_get(key, txn, out),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let expires_ms = match expires_ms {
+            Ok(expires_ms) => expires_ms,
+            Err(_) if !self.session.exists(txn, key)? => {
+                write::null(out, self.dialect.version);
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal.into()),
         };
         let mut value = None;
         self.session.modify(txn, key, None, |there| {
