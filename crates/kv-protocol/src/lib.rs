@@ -50,7 +50,6 @@ pub mod transfer;
 pub use command::{COMMANDS, CommandSpec};
 pub use error_code::ErrorCode;
 pub use line::{Framed, LineDecoder};
-pub use resp::{RespDecoder, RespFault, RespFramed, RespVersion};
 pub use reply::text_reply::TextReply;
 pub use reply::{
     Datum, ErrorReply, Format, ListKind, Meta, Reply, Row, TransactionState, list_begin, list_end,
@@ -60,3 +59,4 @@ pub use request::{
     Condition, Interval, Isolation, Nearest, Parent, Pattern, PutOptions, Read, Request, Selection,
     ValueCondition,
 };
+pub use resp::{RespDecoder, RespFault, RespFramed, RespVersion};

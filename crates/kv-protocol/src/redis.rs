@@ -28,9 +28,8 @@ mod transactions;
 mod documentation;
 
 pub use request::{
-    part_of,
     AtTime, ClientCommand, ClientFilter, CommandCommand, ConfigCommand, ExpireIf, Expiry, Hello,
-    RedisCommand, Scan, Set, SetAnswer, TtlForm,
+    RedisCommand, Scan, Set, SetAnswer, TtlForm, part_of,
 };
 
 /// A refusal as Redis writes it behind `-`: a code and a text.
@@ -41,8 +40,7 @@ impl Refusal {
     /// A syntax error.
     pub const SYNTAX: Refusal = Refusal::new("ERR syntax error");
     /// What should be an integer is none.
-    pub const NOT_AN_INTEGER: Refusal =
-        Refusal::new("ERR value is not an integer or out of range");
+    pub const NOT_AN_INTEGER: Refusal = Refusal::new("ERR value is not an integer or out of range");
     /// There is one database, number 0.
     pub const DB_INDEX: Refusal = Refusal::new("ERR DB index is out of range");
 
@@ -309,8 +307,10 @@ pub fn unknown(words: &[&[u8]]) -> Refusal {
         String::from_utf8_lossy(&word[..word.len().min(max)]).into_owned()
     };
     let (name, rest) = words.split_first().map_or((&b""[..], words), |(name, rest)| (*name, rest));
-    let mut text =
-        format!("ERR unknown command '{}', with args beginning with: ", shown(name, SHOWN_BYTES_MAX));
+    let mut text = format!(
+        "ERR unknown command '{}', with args beginning with: ",
+        shown(name, SHOWN_BYTES_MAX)
+    );
     let mut left = SHOWN_BYTES_MAX;
     for word in rest {
         let word = shown(word, left);

@@ -68,12 +68,8 @@ pub(super) static TOUCH: RedisSpec = RedisSpec {
     ..GENERIC
 };
 
-const EXPIRING: RedisSpec = RedisSpec {
-    arity: -3,
-    flags: &["write", "fast"],
-    differs: EXPIRE_VERSION,
-    ..GENERIC
-};
+const EXPIRING: RedisSpec =
+    RedisSpec { arity: -3, flags: &["write", "fast"], differs: EXPIRE_VERSION, ..GENERIC };
 
 pub(super) static EXPIRE: RedisSpec = RedisSpec {
     name: "expire",
@@ -170,9 +166,7 @@ const TWO_KEYS: RedisSpec = RedisSpec {
 pub(super) static RENAME: RedisSpec = RedisSpec {
     name: "rename",
     summary: "gives a value another key",
-    parse: |words| {
-        Ok(RedisCommand::Rename { from: words[1], to: words[2], if_absent: false })
-    },
+    parse: |words| Ok(RedisCommand::Rename { from: words[1], to: words[2], if_absent: false }),
     ..TWO_KEYS
 };
 
@@ -180,9 +174,7 @@ pub(super) static RENAMENX: RedisSpec = RedisSpec {
     name: "renamenx",
     flags: &["write", "fast"],
     summary: "gives a value another key, if there is none of that name",
-    parse: |words| {
-        Ok(RedisCommand::Rename { from: words[1], to: words[2], if_absent: true })
-    },
+    parse: |words| Ok(RedisCommand::Rename { from: words[1], to: words[2], if_absent: true }),
     ..TWO_KEYS
 };
 

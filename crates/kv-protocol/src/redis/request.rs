@@ -14,8 +14,8 @@ pub enum RedisCommand<'a> {
     Set(Set<'a>),
     /// GETDEL.
     GetDel(&'a [u8]),
-    /// GETEX: read, and change when it expires. What is wrong with the time is told only if there is
-    /// such a key, as in Redis.
+    /// GETEX: read, and change when it expires. What is wrong with the time is told only if there
+    /// is such a key, as in Redis.
     GetEx(&'a [u8], Result<Expiry, Refusal>),
     /// MGET.
     MGet(&'a [&'a [u8]]),

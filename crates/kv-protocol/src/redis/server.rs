@@ -137,7 +137,11 @@ pub(super) static SHUTDOWN: RedisSpec = RedisSpec {
     parse: |words| {
         let options = ["NOSAVE", "SAVE", "NOW", "FORCE"];
         let is_one = |word: &&[u8]| options.iter().any(|option| is_word(word, option));
-        if words[1..].iter().all(is_one) { Ok(RedisCommand::Shutdown) } else { Err(Refusal::SYNTAX) }
+        if words[1..].iter().all(is_one) {
+            Ok(RedisCommand::Shutdown)
+        } else {
+            Err(Refusal::SYNTAX)
+        }
     },
     ..SERVER
 };

@@ -280,13 +280,19 @@ fn parse_mset<'a>(
     Ok(RedisCommand::MSet { pairs: &words[1..], if_absent })
 }
 
-/// The ways to say when something expires: the word, in what unit of milliseconds, and whether from
-/// the Unix epoch.
-const WAYS: [(&str, i64, fn(i64) -> AtTime); 4] = [
-    ("EX", 1000, AtTime::InMs),
-    ("PX", 1, AtTime::InMs),
-    ("EXAT", 1000, AtTime::AtMs),
-    ("PXAT", 1, AtTime::AtMs),
+/// A way to say when something expires.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    unit_ms: i64,
+    at: fn(i64) -> AtTime,
+}
+
+const WAYS: [Way; 4] = [
+    Way { name: "EX", unit_ms: 1000, at: AtTime::InMs },
+    Way { name: "PX", unit_ms: 1, at: AtTime::InMs },
+    Way { name: "EXAT", unit_ms: 1000, at: AtTime::AtMs },
+    Way { name: "PXAT", unit_ms: 1, at: AtTime::AtMs },
 ];
 
 /// What has been said of when a value expires. As in Redis, a way may be repeated, and two ways
@@ -294,7 +300,7 @@ const WAYS: [(&str, i64, fn(i64) -> AtTime); 4] = [
 #[derive(Default)]
 struct Said<'a> {
     way: Option<&'static str>,
-    number: Option<(&'a [u8], i64, fn(i64) -> AtTime)>,
+    number: Option<(&'a [u8], Way)>,
 }
 
 impl<'a> Said<'a> {
@@ -309,18 +315,17 @@ impl<'a> Said<'a> {
         word: &[u8],
         rest: &mut impl Iterator<Item = &'a &'a [u8]>,
     ) -> Result<(), Refusal> {
-        let way = WAYS.into_iter().find(|(name, _, _)| is_word(word, name));
-        let (name, unit_ms, at) = way.ok_or(Refusal::SYNTAX)?;
+        let way = WAYS.into_iter().find(|way| is_word(word, way.name)).ok_or(Refusal::SYNTAX)?;
         let number = rest.next().ok_or(Refusal::SYNTAX)?;
-        if !self.note(name) {
+        if !self.note(way.name) {
             return Err(Refusal::SYNTAX);
         }
-        self.number = Some((number, unit_ms, at));
+        self.number = Some((number, way));
         Ok(())
     }
 
     fn expiry(&self, command: &str) -> Result<Option<Expiry>, Refusal> {
-        let Some((number, unit_ms, at)) = self.number else { return Ok(None) };
+        let Some((number, Way { unit_ms, at, .. })) = self.number else { return Ok(None) };
         Ok(Some(Expiry::At(at(lifetime(number, command, unit_ms)?))))
     }
 }

@@ -60,9 +60,13 @@ impl fmt::Display for RespFault {
             RespFault::TooBig(max) => {
                 write!(f, "TOOBIG the request is longer than {max} bytes; the connection is closed")
             }
-            RespFault::CountTooLong => f.write_str("ERR Protocol error: too big mbulk count string"),
+            RespFault::CountTooLong => {
+                f.write_str("ERR Protocol error: too big mbulk count string")
+            }
             RespFault::Count => f.write_str("ERR Protocol error: invalid multibulk length"),
-            RespFault::LengthTooLong => f.write_str("ERR Protocol error: too big bulk count string"),
+            RespFault::LengthTooLong => {
+                f.write_str("ERR Protocol error: too big bulk count string")
+            }
             RespFault::Length => f.write_str("ERR Protocol error: invalid bulk length"),
             RespFault::NoBulk(byte) => {
                 // As Redis does: what could end the line early is shown as a blank.
@@ -269,7 +273,8 @@ mod tests {
 
     #[test]
     fn requests_are_found_one_after_the_other() {
-        let stream = b"*1\r\n$4\r\nPING\r\n*0\r\n*-1\r\n*2\r\n$0\r\n\r\n$3\r\n\r\n\0\r\n*1\r\n$1\r\n";
+        let stream =
+            b"*1\r\n$4\r\nPING\r\n*0\r\n*-1\r\n*2\r\n$0\r\n\r\n$3\r\n\r\n\0\r\n*1\r\n$1\r\n";
         let (requests, last) = decode(stream, &[100], 1000);
         let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
         assert_eq!(requests, [words(&[b"PING"]), words(&[]), words(&[]), words(&[b"", b"\r\n\0"])]);

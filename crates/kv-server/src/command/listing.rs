@@ -285,12 +285,7 @@ impl Client {
     }
 
     /// Ends a list that cannot be completed.
-    pub fn fail_list(
-        &self,
-        listing: &Listing,
-        failure: &ErrorReply,
-        out: &mut Vec<u8>,
-    ) -> Listed {
+    pub fn fail_list(&self, listing: &Listing, failure: &ErrorReply, out: &mut Vec<u8>) -> Listed {
         let txn = listing.txn.map(|txn| txn.0);
         let is_counted = matches!(listing.counting, Counting::Over) && listing.rows > 0;
         if is_counted && matches!(self.format, Format::Resp(_)) {

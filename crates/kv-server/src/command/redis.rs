@@ -97,11 +97,7 @@ impl Client {
     /// # Errors
     ///
     /// The pause, if it has to be run again after it; never [`Pause::Failed`].
-    pub fn execute_words(
-        &mut self,
-        words: &[&[u8]],
-        out: &mut Vec<u8>,
-    ) -> Result<Next, Pause> {
+    pub fn execute_words(&mut self, words: &[&[u8]], out: &mut Vec<u8>) -> Result<Next, Pause> {
         let Some(name) = words.first() else { return Ok(Next::Request) };
         let stop = match redis::find(name) {
             Some(spec) => match self.run_in_dialect(spec, words, out) {
@@ -210,11 +206,7 @@ impl Client {
         Ok(Next::Request)
     }
 
-    fn run_without_keys(
-        &mut self,
-        command: &RedisCommand<'_>,
-        out: &mut Vec<u8>,
-    ) -> Run<Next> {
+    fn run_without_keys(&mut self, command: &RedisCommand<'_>, out: &mut Vec<u8>) -> Run<Next> {
         match command {
             RedisCommand::Multi => self.multi(out),
             RedisCommand::Exec => return self.exec(out),
@@ -277,12 +269,7 @@ impl Client {
     }
 
     /// Runs a native command; `txn` is the transaction if it is named outside of it.
-    fn run_native(
-        &mut self,
-        words: &[&[u8]],
-        txn: Option<TxnId>,
-        out: &mut Vec<u8>,
-    ) -> Run<Next> {
+    fn run_native(&mut self, words: &[&[u8]], txn: Option<TxnId>, out: &mut Vec<u8>) -> Run<Next> {
         let line = as_line(words);
         let request = match self.server.parse(&line) {
             Ok(Some(request)) => request,
@@ -300,7 +287,9 @@ impl Client {
         let request = match txn {
             None => request,
             Some(txn) => request.in_transaction(txn.0).map_err(|name| {
-                Refusal::from(format!("ARGUMENT {name} does not run in a transaction that is named"))
+                Refusal::from(format!(
+                    "ARGUMENT {name} does not run in a transaction that is named"
+                ))
             })?,
         };
         Ok(self.execute(&request, out)?)

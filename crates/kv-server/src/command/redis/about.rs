@@ -5,8 +5,8 @@ use kv_protocol::redis::{self, CommandCommand, REDIS_COMMANDS, RedisSpec};
 use kv_protocol::resp::write;
 use kv_protocol::{COMMANDS, CommandSpec, RespVersion};
 
-use super::client::help;
 use super::Client;
+use super::client::help;
 
 const HELP: [&str; 6] = [
     "COMMAND [<subcommand> [<arg> [value] [opt] ...]]. Subcommands are:",

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use kv_protocol::RespVersion;
 use kv_protocol::redis::{ClientCommand, ClientFilter, Hello, Refusal};
 use kv_protocol::resp::write;
-use kv_protocol::RespVersion;
 
 use super::{Client, Next, Run};
 use crate::clients::ClientInfo;
@@ -177,9 +177,8 @@ impl Client {
     fn set_info(&mut self, attribute: &[u8], value: &[u8]) -> Run<()> {
         let shown = String::from_utf8_lossy(attribute);
         let value = plain_text(value).ok_or_else(|| {
-            let text = format!(
-                "ERR {shown} cannot contain spaces, newlines or special characters."
-            );
+            let text =
+                format!("ERR {shown} cannot contain spaces, newlines or special characters.");
             Refusal::from(text)
         })?;
         let mut state = self.info.state();

@@ -57,9 +57,8 @@ impl Client {
             let [name, value] = [pair[0], pair[1]].map(String::from_utf8_lossy);
             let is_it = |(known, _): &&(&str, String)| known.eq_ignore_ascii_case(&name);
             let Some((known, now)) = settings.iter().find(is_it) else {
-                let text = format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
-                );
+                let text =
+                    format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
                 return Err(Refusal::from(text).into());
             };
             let failed = |why: &str| {

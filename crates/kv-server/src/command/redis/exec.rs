@@ -6,9 +6,9 @@
 //! stays so until it is committed.
 
 use kv_core::{GroupLocks, Mode, Pause};
+use kv_protocol::Request;
 use kv_protocol::redis::{self, InMulti, RedisCommand, RedisSpec, Refusal};
 use kv_protocol::resp::write;
-use kv_protocol::Request;
 
 use super::{Client, Next, Run, Stop, as_line};
 

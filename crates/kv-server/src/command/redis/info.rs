@@ -25,9 +25,8 @@ const SECTIONS: [Section; 8] = [
     ("keyspace", Client::info_keyspace),
 ];
 
-const WITHOUT_FILES: Refusal = Refusal::new(
-    "ERR this server keeps everything in memory; start it without --in-memory",
-);
+const WITHOUT_FILES: Refusal =
+    Refusal::new("ERR this server keeps everything in memory; start it without --in-memory");
 
 impl Client {
     pub(super) fn redis_info(&mut self, sections: &[&[u8]], out: &mut Vec<u8>) {

@@ -116,12 +116,7 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn type_of(
-        &mut self,
-        key: &[u8],
-        txn: Option<TxnId>,
-        out: &mut Vec<u8>,
-    ) -> Run<()> {
+    pub(super) fn type_of(&mut self, key: &[u8], txn: Option<TxnId>, out: &mut Vec<u8>) -> Run<()> {
         let is_there = self.session.exists(txn, key)?;
         write::simple(out, if is_there { "string" } else { "none" });
         Ok(())

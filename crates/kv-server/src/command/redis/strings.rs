@@ -130,12 +130,7 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn get_del(
-        &mut self,
-        key: &[u8],
-        txn: Option<TxnId>,
-        out: &mut Vec<u8>,
-    ) -> Run<()> {
+    pub(super) fn get_del(&mut self, key: &[u8], txn: Option<TxnId>, out: &mut Vec<u8>) -> Run<()> {
         let mut old = None;
         self.session.modify(txn, key, Some(0), |there| {
             old = there.map(|there| there.bytes.to_vec());
@@ -171,8 +166,8 @@ impl Client {
         self.session.modify(txn, key, None, |there| {
             value = there.map(|there| there.bytes.to_vec());
             Ok(match there {
-                // Nothing changes: no version is made.
-                Some(there) if there.expires_ms == expires_ms => Update::Keep,
+                // Without a time to take away, nothing changes.
+                Some(there) if (there.expires_ms, expires_ms) == (None, None) => Update::Keep,
                 Some(there) => expiring(there, expires_ms, now_ms),
                 None => Update::Keep,
             })
@@ -243,12 +238,7 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn str_len(
-        &mut self,
-        key: &[u8],
-        txn: Option<TxnId>,
-        out: &mut Vec<u8>,
-    ) -> Run<()> {
+    pub(super) fn str_len(&mut self, key: &[u8], txn: Option<TxnId>, out: &mut Vec<u8>) -> Run<()> {
         let length = self.session.meta(txn, key)?.map_or(0, |meta| meta.value_bytes);
         write::integer(out, i64::try_from(length).unwrap_or(i64::MAX));
         Ok(())
@@ -280,7 +270,11 @@ impl Client {
         let end = offset.checked_add(part.len()).filter(|end| *end <= bytes_max);
         let Some(end) = end else {
             // Nothing is written then, however far away it would be.
-            return if part.is_empty() { self.str_len(key, txn, out) } else { Err(TOO_LONG.into()) };
+            return if part.is_empty() {
+                self.str_len(key, txn, out)
+            } else {
+                Err(TOO_LONG.into())
+            };
         };
         let mut length = 0;
         self.session.modify(txn, key, None, |there| {
