@@ -1,0 +1,141 @@
+//! Systems under the load of `redis-benchmark`, in turn, and the tables and plots of it.
+
+use kv_benches::measure::{Ratio, alternate, median};
+use kv_benches::process::cpu_seconds;
+use kv_benches::redis_benchmark::{Case, Said};
+use kv_benches::report::Report;
+use kv_benches::svg::{Plot, Point};
+use kv_benches::table::{Table, range};
+
+use crate::Bench;
+use crate::systems::System;
+
+/// Batches that each connection sends in the first round, from which it is known how many the
+/// later ones need to last as long as they are meant to.
+const FIRST_BATCHES: u64 = 400;
+
+/// What was measured of one system in one case, a sample each round.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    pub(crate) per_second: Vec<f64>,
+    p50_us: Vec<f64>,
+    p99_us: Vec<f64>,
+    max_us: Vec<f64>,
+    /// Processor time of the server for each command.
+    server_us: Vec<f64>,
+}
+
+impl Samples {
+    fn add(&mut self, said: Said, server_us: f64) {
+        self.per_second.push(said.per_second);
+        self.p50_us.push(said.p50_us);
+        self.p99_us.push(said.p99_us);
+        self.max_us.push(said.max_us);
+        self.server_us.push(server_us);
+    }
+}
+
+/// All cases of one table: for each of them the samples of each system.
+#[derive(Debug)]
+pub(crate) struct Contest {
+    names: Vec<&'static str>,
+    cases: Vec<Case>,
+    samples: Vec<Vec<Samples>>,
+}
+
+impl Contest {
+    /// Measures every case.
+    pub(crate) fn run(bench: &Bench, systems: &[System], cases: Vec<Case>) -> Contest {
+        let samples = cases.iter().map(|case| measure(bench, systems, case)).collect();
+        let names = systems.iter().map(|system| system.name).collect();
+        Contest { names, cases, samples }
+    }
+
+    /// The table of everything, and that of the ratios of all others by the last system.
+    pub(crate) fn tables(&self, report: &mut Report, title: &str) {
+        let columns = [
+            "",
+            "in flight",
+            "commands/s (least to most)",
+            "p50 µs",
+            "p99 µs",
+            "most µs",
+            "server CPU µs/command",
+        ];
+        let mut table = Table::new(title, &columns);
+        for (case, samples) in self.cases.iter().zip(&self.samples) {
+            for (name, of) in self.names.iter().zip(samples) {
+                let figures = [&of.p50_us, &of.p99_us, &of.max_us].map(|us| median(us));
+                let mut row = vec![format!("{}, {name}", case.name()), case.in_flight.to_string()];
+                row.push(range(&of.per_second));
+                row.extend(figures.map(|us| format!("{us:.0}")));
+                row.push(format!("{:.2}", median(&of.server_us)));
+                table.row(row);
+            }
+        }
+        report.table(&table);
+        let Some((last, others)) = self.names.split_last().filter(|(_, rest)| !rest.is_empty())
+        else {
+            return;
+        };
+        let mut columns = vec!["", "in flight"];
+        columns.extend(others);
+        let mut ratios = Table::new(format!("Commands a second, by those of {last}"), &columns);
+        let mut costs = Table::new(format!("Processor time a command, by {last}'s"), &columns);
+        for (case, samples) in self.cases.iter().zip(&self.samples) {
+            let (by, others) = samples.split_last().unwrap();
+            let row = |of: fn(&Samples) -> &Vec<f64>| {
+                let ratios = others.iter().map(move |one| Ratio::of_pairs(of(one), of(by)));
+                let cells = ratios.map(|ratio| ratio.to_string());
+                [case.name(), case.in_flight.to_string()].into_iter().chain(cells)
+            };
+            ratios.row(row(|of| &of.per_second));
+            costs.row(row(|of| &of.server_us));
+        }
+        report.table(&ratios);
+        report.table(&costs);
+    }
+
+    /// A plot of the rates, labelled by what tells the cases apart.
+    pub(crate) fn plot(&self, title: &str, x_title: &str, label: impl Fn(&Case) -> String) -> Plot {
+        let labels = self.cases.iter().map(label).collect();
+        let mut plot = Plot::new(title, x_title, "commands/s", labels);
+        for (at, name) in self.names.iter().enumerate() {
+            let points = self.samples.iter().map(|of| Point::of(&of[at].per_second)).collect();
+            plot.series(*name, points);
+        }
+        plot
+    }
+}
+
+/// Loads the systems in turn.
+fn measure(bench: &Bench, systems: &[System], case: &Case) -> Vec<Samples> {
+    let batch = (case.connections * case.in_flight) as u64;
+    let mut requests =
+        vec![batch * if bench.rounds > 1 { FIRST_BATCHES } else { 10 }; systems.len()];
+    let mut samples: Vec<Samples> = systems.iter().map(|_| Samples::default()).collect();
+    alternate(bench.rounds, |round| {
+        for ((system, samples), requests) in systems.iter().zip(&mut samples).zip(&mut requests) {
+            let (said, server_us) = turn(bench, system, case, *requests);
+            match round {
+                0 => {
+                    let wanted = (said.per_second * bench.time.as_secs_f64()) as u64;
+                    *requests = wanted.next_multiple_of(batch).max(batch);
+                }
+                _ => samples.add(said, server_us),
+            }
+        }
+        []
+    });
+    samples
+}
+
+/// Loads one system with so many requests: what the tool says, and what each cost the server.
+pub(crate) fn turn(bench: &Bench, system: &System, case: &Case, requests: u64) -> (Said, f64) {
+    let tool = bench.tool.as_ref().expect("parts without the tool are left out");
+    system.settle();
+    let server = system.server.process.id();
+    let before = cpu_seconds(server);
+    let said = case.run(tool, bench.tool_threads, system.server.address, requests);
+    (said, (cpu_seconds(server) - before) * 1e6 / requests as f64)
+}

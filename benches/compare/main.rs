@@ -1,0 +1,132 @@
+//! The server beside Redis, memcached and PostgreSQL: one command, all on this machine, each with
+//! the same load in turn.
+//!
+//! ```text
+//!   systems       how each is started, filled, and left alone until it has settled
+//!   contest       systems in turn, round by round; the tables and plots of what they did
+//!   parts         what is compared, one file each: tables, mixed, interactive, resident, scaling
+//! ```
+//!
+//! A system that is not installed is left out, and the report says so.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run is to stop and say why")]
+
+mod contest;
+mod systems;
+mod tables;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kv_benches::arguments::Arguments;
+use kv_benches::peers;
+use kv_benches::process::{find_program, server_binary};
+use kv_benches::report::{Report, machine};
+
+const HELP: &str = "
+compare: the server beside Redis, memcached and PostgreSQL, as they are installed here
+
+  --only PART,PART     parts to run; default all but long
+       memory          redis-benchmark: GET and SET, 1, 16 and 64 in flight, nothing on disk
+       durable         redis-benchmark: SET and INCR, every reply durable
+       long            the middle rows of the first table for ten minutes each, by the minute
+  --long               the same as --only long
+  --server PATH        the server's binary; default: one that is built now
+  --ours-is PATH       a program that takes the options of redis-server, in the place of ours:
+                       with redis-server itself the report shows what is noise
+  --keys N             keys in the stores; default 1000000
+  --connections N      default 50
+  --in-flight P,P      commands in flight on each connection; default 1,16,64
+  --tool-threads N     threads of redis-benchmark; default 1
+  --seconds S          of each turn; default 5
+  --rounds N           rounds, after one to warm up; default 5
+  --out DIR            where the report and its plots go; default target/compare
+  --quick              tiny sizes
+";
+
+const PARTS: [(&str, Part); 3] =
+    [("memory", tables::memory), ("durable", tables::durable), ("long", tables::long)];
+/// What runs only if it is asked for.
+const ON_REQUEST: &str = "long";
+
+/// Measures, and adds to the report.
+type Part = fn(&Bench, &mut Report);
+
+/// What all parts need to know.
+struct Bench {
+    server: PathBuf,
+    ours_is: Option<PathBuf>,
+    redis: Option<PathBuf>,
+    tool: Option<PathBuf>,
+    tool_threads: usize,
+    keys: u64,
+    connections: usize,
+    in_flight: Vec<usize>,
+    time: Duration,
+    rounds: usize,
+    /// Minutes of the long part, and how long one is.
+    minutes: usize,
+    minute: Duration,
+}
+
+fn main() {
+    let mut arguments = Arguments::from_process(HELP);
+    let only = arguments.text("only").or(arguments.flag("long").then(|| "long".to_owned()));
+    let mut bench = Bench {
+        server: PathBuf::new(),
+        ours_is: arguments.text("ours-is").map(PathBuf::from),
+        redis: find_program("redis-server"),
+        tool: find_program("redis-benchmark"),
+        tool_threads: arguments.value("tool-threads", 1, 1),
+        keys: arguments.value("keys", 1_000_000, 2_000),
+        connections: arguments.value("connections", 50, 3),
+        in_flight: arguments.values("in-flight", &[1, 16, 64], &[1, 16]),
+        time: Duration::from_secs_f64(arguments.value("seconds", 5.0, 0.05)),
+        rounds: arguments.value("rounds", 5, 1),
+        minutes: arguments.value("minutes", 10, 2),
+        minute: Duration::from_secs_f64(arguments.value("minute", 60.0, 0.1)),
+    };
+    let server = arguments.text("server");
+    let out = arguments.text("out").map_or_else(default_out, PathBuf::from);
+    arguments.finish();
+    bench.server = server_binary(server);
+    let parts: Vec<&str> = match &only {
+        Some(only) => only.split(',').collect(),
+        None => {
+            PARTS.map(|(name, _)| name).into_iter().filter(|&name| name != ON_REQUEST).collect()
+        }
+    };
+    let unknown = parts.iter().find(|name| PARTS.iter().all(|(part, _)| part != *name));
+    assert!(unknown.is_none(), "there is no part {unknown:?}; try --help");
+    let mut report = Report::new(out, "Compared with other systems");
+    bench.preface(&mut report);
+    for (_, part) in PARTS.iter().filter(|(name, _)| parts.contains(name)) {
+        part(&bench, &mut report);
+        report.save();
+    }
+}
+
+/// Beside the profile's directory: this program is target/PROFILE/deps/NAME.
+fn default_out() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("compare")
+}
+
+impl Bench {
+    fn preface(&self, report: &mut Report) {
+        report.say(&machine());
+        let versions = peers::versions().into_iter().map(|(name, version)| match version {
+            Some(version) => format!("- {version}"),
+            None => format!("- {name} is not installed: what needs it is left out"),
+        });
+        report.say(&versions.collect::<Vec<_>>().join("\n"));
+        if let Some(path) = &self.ours_is {
+            report.say(&format!("**In the place of this server: {}.**", path.display()));
+        }
+        report.say(&format!(
+            "Medians of {} rounds of {:?}, after one to warm up; systems in turn. A ratio is taken \
+             within each round: its median, least and greatest. All systems and the generator \
+             share this machine.",
+            self.rounds, self.time
+        ));
+    }
+}

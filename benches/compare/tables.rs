@@ -1,0 +1,144 @@
+//! The tables by `redis-benchmark`: nothing on disk, every reply durable, and ten minutes on end.
+
+use kv_benches::files::scratch;
+use kv_benches::redis_benchmark::Case;
+use kv_benches::report::Report;
+use kv_benches::svg::Plot;
+use kv_benches::svg::Point;
+use kv_benches::table::Table;
+
+use crate::Bench;
+use crate::contest::{Contest, turn};
+use crate::systems::{Files, System};
+
+/// Commands in flight of the rows that are repeated for ten minutes.
+const LONG_IN_FLIGHT: usize = 16;
+
+/// GET and SET with nothing on disk; and ours as it is by itself, with everything on disk.
+pub(crate) fn memory(bench: &Bench, report: &mut Report) {
+    report.part("Single commands, by redis-benchmark");
+    let dir = scratch("compare");
+    let systems = || {
+        let mut systems = vec![
+            System::ours(bench, "in memory", Files::None),
+            System::ours(bench, "by default", Files::Durable(dir.path())),
+        ];
+        systems.extend(bench.redis(Files::None));
+        systems
+    };
+    let Some(systems) = bench.filled(report, systems) else { return };
+    let cases = ["get", "set"]
+        .iter()
+        .flat_map(|test| bench.in_flight.iter().map(move |&in_flight| bench.case(test, in_flight)));
+    let contest = Contest::run(bench, &systems, cases.collect());
+    let title = format!(
+        "{} connections, {} keys of 16 bytes with values of 64. *In memory*: `--in-memory \
+         --history 1`; *by default*: ten versions of each key, every reply durable. Redis has \
+         `--save \"\" --appendonly no`.",
+        bench.connections, bench.keys
+    );
+    contest.tables(report, &title);
+    let label = |case: &Case| format!("{} {}", case.name(), case.in_flight);
+    let plot = contest.plot("Single commands", "command, commands in flight", label);
+    report.plot("memory", &plot.bars());
+}
+
+/// SET and INCR with every reply on disk before it is sent.
+pub(crate) fn durable(bench: &Bench, report: &mut Report) {
+    report.part("Every reply durable, by redis-benchmark");
+    let dirs = [scratch("compare"), scratch("compare")];
+    let systems = || {
+        let mut systems = vec![System::ours(bench, "ours", Files::Durable(dirs[0].path()))];
+        systems.extend(bench.redis(Files::Durable(dirs[1].path())));
+        systems
+    };
+    let Some(systems) = bench.filled(report, systems) else { return };
+    let [set, incr] = [("set", 64), ("incr", 16)];
+    let cases = [bench.case(set.0, set.1), bench.case(incr.0, incr.1)];
+    let contest = Contest::run(bench, &systems, cases.to_vec());
+    let title = format!(
+        "{} connections, {} keys; INCR is of one key. Ours as it is by itself, Redis with \
+         `--appendonly yes --appendfsync always`, on the same disk. Between turns what each does \
+         with its files afterwards is waited for.",
+        bench.connections, bench.keys
+    );
+    contest.tables(report, &title);
+    let label = |case: &Case| format!("{} {}", case.name(), case.in_flight);
+    let plot = contest.plot("Every reply durable", "command, commands in flight", label);
+    report.plot("durable", &plot.bars());
+}
+
+/// The middle rows of the first table, minute by minute.
+pub(crate) fn long(bench: &Bench, report: &mut Report) {
+    report.part("Ten minutes on end, by redis-benchmark");
+    let systems = || {
+        let mut systems = vec![System::ours(bench, "in memory", Files::None)];
+        systems.extend(bench.redis(Files::None));
+        systems
+    };
+    let Some(systems) = bench.filled(report, systems) else { return };
+    for test in ["get", "set"] {
+        let case = bench.case(test, LONG_IN_FLIGHT);
+        let batch = (case.connections * case.in_flight) as u64;
+        let rates: Vec<Vec<f64>> = systems
+            .iter()
+            .map(|system| {
+                let mut requests = 100 * batch;
+                // The first run tells how many requests a minute has.
+                let minutes = 0..=bench.minutes;
+                let rates = minutes.map(|_| {
+                    let (said, _) = turn(bench, system, &case, requests);
+                    let minute = said.per_second * bench.minute.as_secs_f64();
+                    requests = (minute as u64).next_multiple_of(batch).max(batch);
+                    said.per_second
+                });
+                rates.skip(1).collect()
+            })
+            .collect();
+        let title = format!("{}, {LONG_IN_FLIGHT} in flight: commands/s", case.name());
+        let mut columns = vec!["minute"];
+        columns.extend(systems.iter().map(|system| system.name));
+        let mut table = Table::new(title.clone(), &columns);
+        let labels: Vec<String> = (1..=bench.minutes).map(|minute| minute.to_string()).collect();
+        for (minute, label) in labels.iter().enumerate() {
+            let cells = rates.iter().map(|rates| format!("{:.0}", rates[minute]));
+            table.row([label.clone()].into_iter().chain(cells));
+        }
+        report.table(&table);
+        let mut plot = Plot::new(title, "minute", "commands/s", labels);
+        for (system, rates) in systems.iter().zip(&rates) {
+            plot.series(system.name, rates.iter().map(|&rate| Point::of(&[rate])).collect());
+        }
+        report.plot(&format!("long-{test}"), &plot.bars());
+    }
+}
+
+impl Bench {
+    fn case(&self, test: &'static str, in_flight: usize) -> Case {
+        Case { test, connections: self.connections, in_flight, keys: self.keys }
+    }
+
+    /// Systems that have all keys; or none, if the tool is missing or one of them does not
+    /// understand it.
+    pub(crate) fn filled(
+        &self,
+        report: &mut Report,
+        systems: impl FnOnce() -> Vec<System>,
+    ) -> Option<Vec<System>> {
+        if self.tool.is_none() {
+            report.say("redis-benchmark is not installed: this part is left out.");
+            return None;
+        }
+        let mut systems = systems();
+        systems.retain(|system| {
+            let is_understood = system.speaks_resp();
+            if !is_understood {
+                let name = system.name;
+                report.say(&format!("*{name}* does not take the commands of Redis: left out."));
+            }
+            is_understood
+        });
+        systems.iter().for_each(|system| system.fill(0..self.keys));
+        (!systems.is_empty()).then_some(systems)
+    }
+}
