@@ -13,6 +13,8 @@ use crate::systems::System;
 /// Batches that each connection sends in the first round, from which it is known how many the
 /// later ones need to last as long as they are meant to.
 const FIRST_BATCHES: u64 = 400;
+/// Requests of a turn at least: the tool's clock counts milliseconds, and fewer may take none.
+const REQUESTS_MIN: u64 = 4_000;
 
 /// What was measured of one system in one case, a sample each round.
 #[derive(Debug, Default)]
@@ -44,18 +46,23 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    /// Measures every case.
-    pub(crate) fn run(bench: &Bench, systems: &[System], cases: Vec<Case>) -> Contest {
-        let samples = cases.iter().map(|case| measure(bench, systems, case)).collect();
+    /// Between these systems, of which the last is the one that the others are compared with.
+    pub(crate) fn new(systems: &[System]) -> Contest {
         let names = systems.iter().map(|system| system.name).collect();
-        Contest { names, cases, samples }
+        Contest { names, cases: Vec::new(), samples: Vec::new() }
+    }
+
+    /// Measures a case.
+    pub(crate) fn add(&mut self, bench: &Bench, systems: &[System], case: Case) {
+        self.samples.push(measure(bench, systems, &case));
+        self.cases.push(case);
     }
 
     /// The table of everything, and that of the ratios of all others by the last system.
-    pub(crate) fn tables(&self, report: &mut Report, title: &str) {
+    pub(crate) fn tables(&self, report: &mut Report, title: &str, vary: Vary) {
         let columns = [
             "",
-            "in flight",
+            vary.name(),
             "commands/s (least to most)",
             "p50 µs",
             "p99 µs",
@@ -66,7 +73,7 @@ impl Contest {
         for (case, samples) in self.cases.iter().zip(&self.samples) {
             for (name, of) in self.names.iter().zip(samples) {
                 let figures = [&of.p50_us, &of.p99_us, &of.max_us].map(|us| median(us));
-                let mut row = vec![format!("{}, {name}", case.name()), case.in_flight.to_string()];
+                let mut row = vec![format!("{}, {name}", case.name()), vary.of(case)];
                 row.push(range(&of.per_second));
                 row.extend(figures.map(|us| format!("{us:.0}")));
                 row.push(format!("{:.2}", median(&of.server_us)));
@@ -78,7 +85,7 @@ impl Contest {
         else {
             return;
         };
-        let mut columns = vec!["", "in flight"];
+        let mut columns = vec!["", vary.name()];
         columns.extend(others);
         let mut ratios = Table::new(format!("Commands a second, by those of {last}"), &columns);
         let mut costs = Table::new(format!("Processor time a command, by {last}'s"), &columns);
@@ -87,7 +94,7 @@ impl Contest {
             let row = |of: fn(&Samples) -> &Vec<f64>| {
                 let ratios = others.iter().map(move |one| Ratio::of_pairs(of(one), of(by)));
                 let cells = ratios.map(|ratio| ratio.to_string());
-                [case.name(), case.in_flight.to_string()].into_iter().chain(cells)
+                [case.name(), vary.of(case)].into_iter().chain(cells)
             };
             ratios.row(row(|of| &of.per_second));
             costs.row(row(|of| &of.server_us));
@@ -96,23 +103,57 @@ impl Contest {
         report.table(&costs);
     }
 
-    /// A plot of the rates, labelled by what tells the cases apart.
-    pub(crate) fn plot(&self, title: &str, x_title: &str, label: impl Fn(&Case) -> String) -> Plot {
-        let labels = self.cases.iter().map(label).collect();
-        let mut plot = Plot::new(title, x_title, "commands/s", labels);
+    /// A plot of the rates of some cases.
+    pub(crate) fn plot(
+        &self,
+        title: &str,
+        vary: Vary,
+        label: impl Fn(&Case) -> Option<String>,
+    ) -> Plot {
+        let chosen = self.cases.iter().zip(&self.samples);
+        let chosen = chosen.filter_map(|(case, samples)| Some((label(case)?, samples)));
+        let (labels, samples): (Vec<String>, Vec<&Vec<Samples>>) = chosen.unzip();
+        let mut plot = Plot::new(title, vary.name(), "commands/s", labels);
         for (at, name) in self.names.iter().enumerate() {
-            let points = self.samples.iter().map(|of| Point::of(&of[at].per_second)).collect();
+            let points = samples.iter().map(|of| Point::of(&of[at].per_second)).collect();
             plot.series(*name, points);
         }
         plot
     }
 }
 
+/// What differs between the rows of a table, beside the command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Vary {
+    InFlight,
+    Connections,
+    Keys,
+}
+
+impl Vary {
+    fn name(self) -> &'static str {
+        match self {
+            Vary::InFlight => "in flight",
+            Vary::Connections => "connections",
+            Vary::Keys => "keys",
+        }
+    }
+
+    pub(crate) fn of(self, case: &Case) -> String {
+        match self {
+            Vary::InFlight => case.in_flight.to_string(),
+            Vary::Connections => case.connections.to_string(),
+            Vary::Keys => case.keys.to_string(),
+        }
+    }
+}
+
 /// Loads the systems in turn.
 fn measure(bench: &Bench, systems: &[System], case: &Case) -> Vec<Samples> {
     let batch = (case.connections * case.in_flight) as u64;
-    let mut requests =
-        vec![batch * if bench.rounds > 1 { FIRST_BATCHES } else { 10 }; systems.len()];
+    let whole = |requests: u64| requests.max(REQUESTS_MIN).next_multiple_of(batch);
+    let first = if bench.rounds > 1 { FIRST_BATCHES } else { 1 };
+    let mut requests = vec![whole(first * batch); systems.len()];
     let mut samples: Vec<Samples> = systems.iter().map(|_| Samples::default()).collect();
     alternate(bench.rounds, |round| {
         for ((system, samples), requests) in systems.iter().zip(&mut samples).zip(&mut requests) {
@@ -120,7 +161,7 @@ fn measure(bench: &Bench, systems: &[System], case: &Case) -> Vec<Samples> {
             match round {
                 0 => {
                     let wanted = (said.per_second * bench.time.as_secs_f64()) as u64;
-                    *requests = wanted.next_multiple_of(batch).max(batch);
+                    *requests = whole(wanted);
                 }
                 _ => samples.add(said, server_us),
             }

@@ -3,8 +3,12 @@
 //!
 //! ```text
 //!   systems       how each is started, filled, and left alone until it has settled
-//!   contest       systems in turn, round by round; the tables and plots of what they did
-//!   parts         what is compared, one file each: tables, mixed, interactive, resident, scaling
+//!   contest       systems under redis-benchmark in turn; the tables and plots of what they did
+//!   tables        parts by redis-benchmark: memory, durable, long
+//!   scaling       by redis-benchmark too: more and more connections, more and more keys
+//!   mixed         by our own generator: reads and writes of hot keys
+//!   interactive   transactions, beside PostgreSQL
+//!   resident      memory a key, and how long a start takes
 //! ```
 //!
 //! A system that is not installed is left out, and the report says so.
@@ -12,6 +16,10 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run is to stop and say why")]
 
 mod contest;
+mod interactive;
+mod mixed;
+mod resident;
+mod scaling;
 mod systems;
 mod tables;
 
@@ -29,6 +37,11 @@ compare: the server beside Redis, memcached and PostgreSQL, as they are installe
   --only PART,PART     parts to run; default all but long
        memory          redis-benchmark: GET and SET, 1, 16 and 64 in flight, nothing on disk
        durable         redis-benchmark: SET and INCR, every reply durable
+       mixed           our own generator: 95 % GET, 5 % SET, Zipfian; memcached too
+       interactive     BEGIN, GET, PUT, COMMIT, each awaited, beside PostgreSQL
+       resident        memory a key, and how long a start takes
+       connections     redis-benchmark: 1 to 1000 connections
+       keys            redis-benchmark: 10 thousand to 10 million keys
        long            the middle rows of the first table for ten minutes each, by the minute
   --long               the same as --only long
   --server PATH        the server's binary; default: one that is built now
@@ -37,6 +50,11 @@ compare: the server beside Redis, memcached and PostgreSQL, as they are installe
   --keys N             keys in the stores; default 1000000
   --connections N      default 50
   --in-flight P,P      commands in flight on each connection; default 1,16,64
+  --clients N          of the transactions; default 16
+  --rows N             keys that they draw from; default 100000
+  --scale-connections N,N   default 1,10,50,100,300,1000
+  --scale-keys N,N     default 10000,100000,1000000,10000000
+  --minutes N          of each row of long; default 10
   --tool-threads N     threads of redis-benchmark; default 1
   --seconds S          of each turn; default 5
   --rounds N           rounds, after one to warm up; default 5
@@ -44,8 +62,16 @@ compare: the server beside Redis, memcached and PostgreSQL, as they are installe
   --quick              tiny sizes
 ";
 
-const PARTS: [(&str, Part); 3] =
-    [("memory", tables::memory), ("durable", tables::durable), ("long", tables::long)];
+const PARTS: [(&str, Part); 8] = [
+    ("memory", tables::memory),
+    ("durable", tables::durable),
+    ("mixed", mixed::mixed),
+    ("interactive", interactive::interactive),
+    ("resident", resident::resident),
+    ("connections", scaling::connections),
+    ("keys", scaling::keys),
+    ("long", tables::long),
+];
 /// What runs only if it is asked for.
 const ON_REQUEST: &str = "long";
 
@@ -53,15 +79,21 @@ const ON_REQUEST: &str = "long";
 type Part = fn(&Bench, &mut Report);
 
 /// What all parts need to know.
+#[derive(Clone)]
 struct Bench {
     server: PathBuf,
     ours_is: Option<PathBuf>,
     redis: Option<PathBuf>,
+    memcached: Option<PathBuf>,
     tool: Option<PathBuf>,
     tool_threads: usize,
     keys: u64,
     connections: usize,
     in_flight: Vec<usize>,
+    clients: usize,
+    rows: u64,
+    scale_connections: Vec<usize>,
+    scale_keys: Vec<u64>,
     time: Duration,
     rounds: usize,
     /// Minutes of the long part, and how long one is.
@@ -76,11 +108,24 @@ fn main() {
         server: PathBuf::new(),
         ours_is: arguments.text("ours-is").map(PathBuf::from),
         redis: find_program("redis-server"),
+        memcached: find_program("memcached"),
         tool: find_program("redis-benchmark"),
         tool_threads: arguments.value("tool-threads", 1, 1),
         keys: arguments.value("keys", 1_000_000, 2_000),
         connections: arguments.value("connections", 50, 3),
         in_flight: arguments.values("in-flight", &[1, 16, 64], &[1, 16]),
+        clients: arguments.value("clients", 16, 2),
+        rows: arguments.value("rows", 100_000, 500),
+        scale_connections: arguments.values(
+            "scale-connections",
+            &[1, 10, 50, 100, 300, 1000],
+            &[1, 3],
+        ),
+        scale_keys: arguments.values(
+            "scale-keys",
+            &[10_000, 100_000, 1_000_000, 10_000_000],
+            &[500, 2_000],
+        ),
         time: Duration::from_secs_f64(arguments.value("seconds", 5.0, 0.05)),
         rounds: arguments.value("rounds", 5, 1),
         minutes: arguments.value("minutes", 10, 2),

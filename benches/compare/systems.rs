@@ -16,6 +16,8 @@ use crate::Bench;
 
 /// How often it is asked whether a server has settled.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long a reply may take that shows what a server understands.
+const PROBE_MAX: Duration = Duration::from_secs(5);
 /// Connections and commands in flight while a server is filled.
 const FILL: (usize, usize) = (4, 256);
 /// Keys that are sent to a server at a time while it is filled.
@@ -28,6 +30,22 @@ pub(crate) enum Files<'a> {
     None,
     /// Every reply waits until its command is on disk, in this directory.
     Durable(&'a Path),
+    /// The data is written to this directory when the system is stopped; ours has no such mode,
+    /// and is as with `Durable`.
+    AtTheEnd(&'a Path),
+}
+
+impl Files<'_> {
+    fn redis_options(self) -> Vec<String> {
+        let (save, append, dir) = match self {
+            Files::None => ("", "no", None),
+            Files::Durable(dir) => ("", "yes", Some(dir)),
+            Files::AtTheEnd(dir) => ("86400 1", "no", Some(dir)),
+        };
+        let mut words = vec!["--save", save, "--appendonly", append, "--appendfsync", "always"];
+        words.extend(dir.iter().flat_map(|dir| ["--dir", dir.to_str().unwrap()]));
+        words.into_iter().map(String::from).collect()
+    }
 }
 
 /// A system that is being compared.
@@ -36,7 +54,7 @@ pub(crate) struct System {
     pub(crate) name: &'static str,
     pub(crate) server: Server,
     /// Whether it is this repository's server.
-    is_ours: bool,
+    pub(crate) is_ours: bool,
     has_files: bool,
 }
 
@@ -49,21 +67,18 @@ impl System {
         }
         let server = match files {
             Files::None => Server::start(&bench.server, &[]),
-            Files::Durable(dir) => Server::start_durable(&bench.server, dir, &[]),
+            Files::Durable(dir) | Files::AtTheEnd(dir) => {
+                Server::start_durable(&bench.server, dir, &[])
+            }
         };
-        System { name, server, is_ours: true, has_files: matches!(files, Files::Durable(_)) }
+        System { name, server, is_ours: true, has_files: !matches!(files, Files::None) }
     }
 
     /// Redis, or a program that takes the same options.
     pub(crate) fn like_redis(path: &Path, name: &'static str, files: Files<'_>) -> System {
-        let server = match files {
-            Files::None => peers::redis(path, &["--save", "", "--appendonly", "no"]),
-            Files::Durable(dir) => {
-                let mut words = vec!["--save", "", "--appendonly", "yes"];
-                words.extend(["--appendfsync", "always", "--dir", dir.to_str().unwrap()]);
-                peers::redis(path, &words)
-            }
-        };
+        let words = files.redis_options();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let server = peers::redis(path, &words);
         System { name, server, is_ours: false, has_files: matches!(files, Files::Durable(_)) }
     }
 
@@ -107,19 +122,26 @@ impl System {
 
     /// Whether it takes commands in the framing of Redis.
     pub(crate) fn speaks_resp(&self) -> bool {
-        let ping = b"*1\r\n$4\r\nPING\r\n";
-        says(self.server.address, ping).is_some_and(|reply| reply == *b"+PONG\r\n")
+        begins_with(self.server.address, b"*1\r\n$4\r\nPING\r\n", b"+PONG")
+    }
+
+    /// Whether a client of Redis can begin transactions in it.
+    pub(crate) fn begins_in_resp(&self) -> bool {
+        begins_with(self.server.address, b"*1\r\n$5\r\nBEGIN\r\n", b":1")
     }
 }
 
-/// The first bytes of a reply.
-fn says(address: SocketAddr, request: &[u8]) -> Option<[u8; 7]> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(request).ok()?;
-    let mut reply = [0; 7];
-    stream.read_exact(&mut reply).ok()?;
-    Some(reply)
+/// Whether the reply to a request begins so. A server that does not understand it may say anything,
+/// or wait for more.
+fn begins_with(address: SocketAddr, request: &[u8], start: &[u8]) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PROBE_MAX))?;
+        stream.write_all(request)?;
+        let mut reply = [0; 64];
+        stream.read(&mut reply).map(|read| reply[..read].starts_with(start))
+    };
+    ask().unwrap_or(false)
 }
 
 /// The key that `redis-benchmark -r` makes of a number.
@@ -132,6 +154,11 @@ fn tool_key(number: u64) -> Key {
 impl Bench {
     /// Redis, if there is one.
     pub(crate) fn redis(&self, files: Files<'_>) -> Option<System> {
-        self.redis.as_ref().map(|path: &PathBuf| System::like_redis(path, "Redis", files))
+        self.redis_as("Redis", files)
+    }
+
+    /// The same under another name.
+    pub(crate) fn redis_as(&self, name: &'static str, files: Files<'_>) -> Option<System> {
+        self.redis.as_ref().map(|path: &PathBuf| System::like_redis(path, name, files))
     }
 }

@@ -8,7 +8,7 @@ use kv_benches::svg::Point;
 use kv_benches::table::Table;
 
 use crate::Bench;
-use crate::contest::{Contest, turn};
+use crate::contest::{Contest, Vary, turn};
 use crate::systems::{Files, System};
 
 /// Commands in flight of the rows that are repeated for ten minutes.
@@ -27,19 +27,21 @@ pub(crate) fn memory(bench: &Bench, report: &mut Report) {
         systems
     };
     let Some(systems) = bench.filled(report, systems) else { return };
-    let cases = ["get", "set"]
-        .iter()
-        .flat_map(|test| bench.in_flight.iter().map(move |&in_flight| bench.case(test, in_flight)));
-    let contest = Contest::run(bench, &systems, cases.collect());
+    let mut contest = Contest::new(&systems);
+    for test in ["get", "set"] {
+        for &in_flight in &bench.in_flight {
+            contest.add(bench, &systems, bench.case(test, in_flight));
+        }
+    }
     let title = format!(
         "{} connections, {} keys of 16 bytes with values of 64. *In memory*: `--in-memory \
          --history 1`; *by default*: ten versions of each key, every reply durable. Redis has \
          `--save \"\" --appendonly no`.",
         bench.connections, bench.keys
     );
-    contest.tables(report, &title);
-    let label = |case: &Case| format!("{} {}", case.name(), case.in_flight);
-    let plot = contest.plot("Single commands", "command, commands in flight", label);
+    contest.tables(report, &title, Vary::InFlight);
+    let label = |case: &Case| Some(format!("{} {}", case.name(), case.in_flight));
+    let plot = contest.plot("Single commands", Vary::InFlight, label);
     report.plot("memory", &plot.bars());
 }
 
@@ -53,18 +55,18 @@ pub(crate) fn durable(bench: &Bench, report: &mut Report) {
         systems
     };
     let Some(systems) = bench.filled(report, systems) else { return };
-    let [set, incr] = [("set", 64), ("incr", 16)];
-    let cases = [bench.case(set.0, set.1), bench.case(incr.0, incr.1)];
-    let contest = Contest::run(bench, &systems, cases.to_vec());
+    let mut contest = Contest::new(&systems);
+    contest.add(bench, &systems, bench.case("set", 64));
+    contest.add(bench, &systems, bench.case("incr", 16));
     let title = format!(
         "{} connections, {} keys; INCR is of one key. Ours as it is by itself, Redis with \
          `--appendonly yes --appendfsync always`, on the same disk. Between turns what each does \
          with its files afterwards is waited for.",
         bench.connections, bench.keys
     );
-    contest.tables(report, &title);
-    let label = |case: &Case| format!("{} {}", case.name(), case.in_flight);
-    let plot = contest.plot("Every reply durable", "command, commands in flight", label);
+    contest.tables(report, &title, Vary::InFlight);
+    let label = |case: &Case| Some(format!("{} {}", case.name(), case.in_flight));
+    let plot = contest.plot("Every reply durable", Vary::InFlight, label);
     report.plot("durable", &plot.bars());
 }
 
@@ -89,7 +91,7 @@ pub(crate) fn long(bench: &Bench, report: &mut Report) {
                 let rates = minutes.map(|_| {
                     let (said, _) = turn(bench, system, &case, requests);
                     let minute = said.per_second * bench.minute.as_secs_f64();
-                    requests = (minute as u64).next_multiple_of(batch).max(batch);
+                    requests = (minute as u64).max(100 * batch).next_multiple_of(batch);
                     said.per_second
                 });
                 rates.skip(1).collect()
@@ -114,7 +116,7 @@ pub(crate) fn long(bench: &Bench, report: &mut Report) {
 }
 
 impl Bench {
-    fn case(&self, test: &'static str, in_flight: usize) -> Case {
+    pub(crate) fn case(&self, test: &'static str, in_flight: usize) -> Case {
         Case { test, connections: self.connections, in_flight, keys: self.keys }
     }
 
