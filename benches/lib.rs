@@ -25,6 +25,7 @@ pub mod svg;
 pub mod table;
 pub mod traffic;
 pub mod workload;
+pub mod ycsb;
 
 /// The allocator of the server, so that the engine is measured with it.
 #[global_allocator]

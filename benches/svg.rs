@@ -49,6 +49,7 @@ pub struct Plot {
     /// What stands below the axis, in order.
     labels: Vec<String>,
     series: Vec<(String, Vec<Point>)>,
+    is_logarithmic: bool,
 }
 
 impl Plot {
@@ -65,7 +66,14 @@ impl Plot {
             y_title: y_title.into(),
             labels,
             series: Vec::new(),
+            is_logarithmic: false,
         }
+    }
+
+    /// Has the values stand at distances of their logarithms: for what differs tenfold and more.
+    #[must_use]
+    pub fn logarithmic(self) -> Plot {
+        Plot { is_logarithmic: true, ..self }
     }
 
     /// Adds a series, with a point for each label.
@@ -131,7 +139,26 @@ impl Plot {
     /// Where a value stands.
     fn y(&self, value: f64) -> f64 {
         let room = HEIGHT - TOP - BOTTOM;
-        HEIGHT - BOTTOM - room * value / (self.step() * self.steps())
+        let share = match self.is_logarithmic {
+            true => (value / self.at_step(0.0)).log10().max(0.0) / self.steps(),
+            false => value / self.at_step(self.steps()),
+        };
+        HEIGHT - BOTTOM - room * share
+    }
+
+    /// The value at the n-th horizontal line.
+    fn at_step(&self, nth: f64) -> f64 {
+        match self.is_logarithmic {
+            true => 10_f64.powf(self.least().log10().floor() + nth),
+            false => self.step() * nth,
+        }
+    }
+
+    /// The least that is there; what was not measured is at zero.
+    fn least(&self) -> f64 {
+        let points = self.series.iter().flat_map(|(_, points)| points);
+        let there = points.map(|point| point.least).filter(|&least| least > 0.0);
+        there.fold(f64::INFINITY, f64::min).min(self.most())
     }
 
     fn most(&self) -> f64 {
@@ -147,7 +174,11 @@ impl Plot {
     }
 
     fn steps(&self) -> f64 {
-        (self.most() / self.step()).ceil().max(1.0)
+        let steps = match self.is_logarithmic {
+            true => (self.most() / self.at_step(0.0)).log10(),
+            false => self.most() / self.step(),
+        };
+        steps.ceil().max(1.0)
     }
 
     /// Everything but the data.
@@ -161,7 +192,7 @@ impl Plot {
         text(&mut out, 8.0, TOP - 8.0, "start", &self.y_title);
         text(&mut out, WIDTH / 2.0, HEIGHT - 8.0, "middle", &self.x_title);
         for nth in 0..=self.steps() as usize {
-            let value = self.step() * nth as f64;
+            let value = self.at_step(nth as f64);
             let y = self.y(value);
             let _ = writeln!(
                 out,
@@ -239,5 +270,15 @@ mod tests {
         assert_eq!((plot().step(), plot().steps()), (5.0, 6.0));
         let shown = [0.0, 0.25, 20_000.0, 1_500_000.0].map(short);
         assert_eq!(shown, ["0", "0.25", "20k", "1.5M"]);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_powers_of_ten() {
+        let labels = vec!["a".to_owned(), "b".to_owned()];
+        let mut plot = Plot::new("", "", "", labels).logarithmic();
+        plot.series("one", vec![Point::of(&[50.0]), Point::of(&[])]);
+        plot.series("other", vec![Point::of(&[2_000.0]), Point::of(&[100.0])]);
+        assert_eq!((plot.at_step(0.0), plot.steps()), (10.0, 3.0));
+        assert!(plot.y(0.0) == HEIGHT - BOTTOM && plot.y(10_000.0) == TOP);
     }
 }

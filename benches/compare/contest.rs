@@ -19,7 +19,7 @@ const REQUESTS_MIN: u64 = 4_000;
 /// What was measured of one system in one case, a sample each round.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    pub(crate) per_second: Vec<f64>,
+    per_second: Vec<f64>,
     p50_us: Vec<f64>,
     p99_us: Vec<f64>,
     max_us: Vec<f64>,
@@ -103,6 +103,24 @@ impl Contest {
         report.table(&costs);
     }
 
+    /// The rates of a single case, round by round.
+    pub(crate) fn rounds(&self, report: &mut Report, title: &str, round: &str, name: &str) {
+        let [samples] = &self.samples[..] else { panic!("there is more than one case") };
+        let mut table = Table::new(title, &[&[round], &self.names[..]].concat());
+        let labels: Vec<String> =
+            (1..=samples[0].per_second.len()).map(|round| round.to_string()).collect();
+        for (at, label) in labels.iter().enumerate() {
+            let cells = samples.iter().map(|of| format!("{:.0}", of.per_second[at]));
+            table.row([label.clone()].into_iter().chain(cells));
+        }
+        report.table(&table);
+        let mut plot = Plot::new(title, round, "commands/s", labels);
+        for (name, of) in self.names.iter().zip(samples) {
+            plot.series(*name, of.per_second.iter().map(|&rate| Point::of(&[rate])).collect());
+        }
+        report.plot(name, &plot.bars());
+    }
+
     /// A plot of the rates of some cases.
     pub(crate) fn plot(
         &self,
@@ -172,7 +190,7 @@ fn measure(bench: &Bench, systems: &[System], case: &Case) -> Vec<Samples> {
 }
 
 /// Loads one system with so many requests: what the tool says, and what each cost the server.
-pub(crate) fn turn(bench: &Bench, system: &System, case: &Case, requests: u64) -> (Said, f64) {
+fn turn(bench: &Bench, system: &System, case: &Case, requests: u64) -> (Said, f64) {
     let tool = bench.tool.as_ref().expect("parts without the tool are left out");
     system.settle();
     let server = system.server.process.id();

@@ -62,6 +62,9 @@ pub(crate) fn interactive(bench: &Bench, report: &mut Report) {
         }
         Err(why) => report.say(&format!("PostgreSQL is left out: {why}.")),
     }
+    if systems.is_empty() {
+        return;
+    }
     let cases = [
         Case { name: "all keys", keys: keys.len(), is_for_update: false },
         Case { name: "ten keys", keys: HOT_KEYS, is_for_update: false },

@@ -42,7 +42,7 @@ compare: the server beside Redis, memcached and PostgreSQL, as they are installe
        resident        memory a key, and how long a start takes
        connections     redis-benchmark: 1 to 1000 connections
        keys            redis-benchmark: 10 thousand to 10 million keys
-       long            the middle rows of the first table for ten minutes each, by the minute
+       long            the middle rows of the first table for ten minutes of each, by the minute
   --long               the same as --only long
   --server PATH        the server's binary; default: one that is built now
   --ours-is PATH       a program that takes the options of redis-server, in the place of ours:

@@ -126,8 +126,8 @@ impl Sizes {
         self.files.resize(self.names.len(), None);
         let title = format!(
             "{} keys of {KEY_BYTES} bytes with values of {VALUE_BYTES}. *By default* keeps ten \
-             versions of each key, of which there is one here. Bytes a key are what the process has \
-             grown by, key and value included; files as they are after it was stopped.",
+             versions of each key, of which there is one here. Bytes a key are what the process \
+             has grown by, key and value included; files as they are after it was stopped.",
             bench.keys
         );
         let mut table = Table::new(title, &["", "resident MiB", "bytes/key", "files MiB"]);

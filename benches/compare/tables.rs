@@ -1,14 +1,14 @@
-//! The tables by `redis-benchmark`: nothing on disk, every reply durable, and ten minutes on end.
+//! The tables by `redis-benchmark`: nothing on disk, every reply durable, and ten minutes
+//! of each.
+
+use std::path::Path;
 
 use kv_benches::files::scratch;
 use kv_benches::redis_benchmark::Case;
 use kv_benches::report::Report;
-use kv_benches::svg::Plot;
-use kv_benches::svg::Point;
-use kv_benches::table::Table;
 
 use crate::Bench;
-use crate::contest::{Contest, Vary, turn};
+use crate::contest::{Contest, Vary};
 use crate::systems::{Files, System};
 
 /// Commands in flight of the rows that are repeated for ten minutes.
@@ -18,15 +18,7 @@ const LONG_IN_FLIGHT: usize = 16;
 pub(crate) fn memory(bench: &Bench, report: &mut Report) {
     report.part("Single commands, by redis-benchmark");
     let dir = scratch("compare");
-    let systems = || {
-        let mut systems = vec![
-            System::ours(bench, "in memory", Files::None),
-            System::ours(bench, "by default", Files::Durable(dir.path())),
-        ];
-        systems.extend(bench.redis(Files::None));
-        systems
-    };
-    let Some(systems) = bench.filled(report, systems) else { return };
+    let Some(systems) = bench.filled(report, || first_table(bench, dir.path())) else { return };
     let mut contest = Contest::new(&systems);
     for test in ["get", "set"] {
         for &in_flight in &bench.in_flight {
@@ -72,47 +64,28 @@ pub(crate) fn durable(bench: &Bench, report: &mut Report) {
 
 /// The middle rows of the first table, minute by minute.
 pub(crate) fn long(bench: &Bench, report: &mut Report) {
-    report.part("Ten minutes on end, by redis-benchmark");
-    let systems = || {
-        let mut systems = vec![System::ours(bench, "in memory", Files::None)];
-        systems.extend(bench.redis(Files::None));
-        systems
-    };
-    let Some(systems) = bench.filled(report, systems) else { return };
+    let minutes = bench.minutes;
+    report.part(&format!("{minutes} minutes of each, by redis-benchmark"));
+    let dir = scratch("compare");
+    let Some(systems) = bench.filled(report, || first_table(bench, dir.path())) else { return };
+    let by_minute = Bench { rounds: minutes, time: bench.minute, ..bench.clone() };
     for test in ["get", "set"] {
-        let case = bench.case(test, LONG_IN_FLIGHT);
-        let batch = (case.connections * case.in_flight) as u64;
-        let rates: Vec<Vec<f64>> = systems
-            .iter()
-            .map(|system| {
-                let mut requests = 100 * batch;
-                // The first run tells how many requests a minute has.
-                let minutes = 0..=bench.minutes;
-                let rates = minutes.map(|_| {
-                    let (said, _) = turn(bench, system, &case, requests);
-                    let minute = said.per_second * bench.minute.as_secs_f64();
-                    requests = (minute as u64).max(100 * batch).next_multiple_of(batch);
-                    said.per_second
-                });
-                rates.skip(1).collect()
-            })
-            .collect();
-        let title = format!("{}, {LONG_IN_FLIGHT} in flight: commands/s", case.name());
-        let mut columns = vec!["minute"];
-        columns.extend(systems.iter().map(|system| system.name));
-        let mut table = Table::new(title.clone(), &columns);
-        let labels: Vec<String> = (1..=bench.minutes).map(|minute| minute.to_string()).collect();
-        for (minute, label) in labels.iter().enumerate() {
-            let cells = rates.iter().map(|rates| format!("{:.0}", rates[minute]));
-            table.row([label.clone()].into_iter().chain(cells));
-        }
-        report.table(&table);
-        let mut plot = Plot::new(title, "minute", "commands/s", labels);
-        for (system, rates) in systems.iter().zip(&rates) {
-            plot.series(system.name, rates.iter().map(|&rate| Point::of(&[rate])).collect());
-        }
-        report.plot(&format!("long-{test}"), &plot.bars());
+        let mut contest = Contest::new(&systems);
+        contest.add(&by_minute, &systems, bench.case(test, LONG_IN_FLIGHT));
+        let title = format!("{}, {LONG_IN_FLIGHT} in flight, commands/s", test.to_uppercase());
+        contest.rounds(report, &title, "minute", &format!("long-{test}"));
+        contest.tables(report, "All of it", Vary::InFlight);
     }
+}
+
+/// The systems of the first table.
+fn first_table(bench: &Bench, dir: &Path) -> Vec<System> {
+    let mut systems = vec![
+        System::ours(bench, "in memory", Files::None),
+        System::ours(bench, "by default", Files::Durable(dir)),
+    ];
+    systems.extend(bench.redis(Files::None));
+    systems
 }
 
 impl Bench {
