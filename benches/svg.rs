@@ -14,6 +14,8 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 52.0;
+/// How wide a letter is, or less.
+const LETTER: f64 = 7.0;
 /// Colours that people with any kind of colour vision can tell apart (Okabe and Ito).
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
@@ -209,7 +211,7 @@ impl Plot {
                 "<rect x=\"{x}\" y=\"32\" width=\"12\" height=\"12\" fill=\"{colour}\"/>"
             );
             text(&mut out, x + 17.0, 42.0, "start", name);
-            x += 36.0 + 7.0 * name.chars().count() as f64;
+            x += 36.0 + LETTER * name.chars().count() as f64;
         }
         out
     }
@@ -223,8 +225,13 @@ impl Plot {
     }
 
     fn x_labels(&self, out: &mut String, x: impl Fn(usize) -> f64) {
+        let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        let room = (WIDTH - LEFT - RIGHT) / self.labels.len() as f64;
+        let is_tight = longest as f64 * LETTER > room;
         for (at, label) in self.labels.iter().enumerate() {
-            text(out, x(at), HEIGHT - BOTTOM + 18.0, "middle", label);
+            // Where two would touch, every other one stands lower.
+            let lower = if is_tight && at % 2 == 1 { 14.0 } else { 0.0 };
+            text(out, x(at), HEIGHT - BOTTOM + 16.0 + lower, "middle", label);
         }
     }
 }
