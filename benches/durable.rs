@@ -129,7 +129,7 @@ impl Bench {
         let mut control = Control::open(server.address);
         let set = match protocol {
             Protocol::Lines => "PUT",
-            Protocol::Resp => "SET",
+            Protocol::Resp | Protocol::Memcached => "SET",
         };
         // A key like the others, so that requests are of one size.
         let counter = String::from_utf8_lossy(&counter()[0]).into_owned();
@@ -223,7 +223,7 @@ impl Measured {
         match self.side.protocol {
             Protocol::Lines if self.is_durable => self.control.must("CHECKPOINT"),
             Protocol::Lines => {}
-            Protocol::Resp => {
+            Protocol::Resp | Protocol::Memcached => {
                 let is_busy = |info: &Stats| {
                     info.get("aof_rewrite_in_progress") + info.get("aof_rewrite_scheduled") > 0
                 };

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
+
 /// What /proc counts processor time in; it is the same on every Linux that is not very old.
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 const START_MAX: Duration = Duration::from_secs(20);
@@ -24,11 +26,28 @@ pub fn cpu_seconds(process: u32) -> f64 {
     stat_cpu_seconds(&std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap())
 }
 
+/// Processor time of a process, of its children, and of those that it has waited for: that of a
+/// server which has a process for each client.
+pub fn cpu_seconds_with_children(process: u32) -> f64 {
+    let read = |id: u32| std::fs::read_to_string(format!("/proc/{id}/stat")).ok();
+    let id_of = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| id_of(entry.unwrap()));
+    // A process may end between being listed and being read.
+    let children = processes.filter_map(read).filter(|stat| field(stat, 4) == f64::from(process));
+    let own = read(process).unwrap();
+    let ended = (field(&own, 16) + field(&own, 17)) / CLOCK_TICKS_PER_SECOND;
+    stat_cpu_seconds(&own) + ended + children.map(|stat| stat_cpu_seconds(&stat)).sum::<f64>()
+}
+
 fn stat_cpu_seconds(stat: &str) -> f64 {
+    (field(stat, 14) + field(stat, 15)) / CLOCK_TICKS_PER_SECOND
+}
+
+/// A number of /proc/…/stat; they are counted from 1.
+fn field(stat: &str, nth: usize) -> f64 {
     // The name in parentheses may hold blanks; what follows it is counted from field 3.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = fields.split(' ').skip(14 - 3).take(2);
-    ticks.map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / CLOCK_TICKS_PER_SECOND
+    fields.split(' ').nth(nth - 3).unwrap().parse().unwrap()
 }
 
 /// How many file descriptors a process has open.
@@ -43,25 +62,55 @@ pub fn command_with_descriptors(program: &Path) -> Command {
     command
 }
 
+/// The path of a program: on PATH, or where Debian has those of PostgreSQL.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        let mut versions: Vec<PathBuf> = versions.map(|entry| entry.unwrap().path()).collect();
+        versions.sort();
+        places.extend(versions.into_iter().rev().map(|version| version.join("bin")));
+    }
+    places.into_iter().map(|place| place.join(name)).find(|path| path.is_file())
+}
+
 /// A process that ends with its handle.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct Running {
+    child: Child,
+    ending: Signal,
+}
 
 impl Running {
     /// Starts it.
     pub fn start(command: &mut Command) -> Running {
-        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Running { child, ending: Signal::KILL }
     }
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
+    }
+
+    /// Has it ended by a signal at which it cleans up, rather than by SIGKILL.
+    #[must_use]
+    pub fn ended_by(self, ending: Signal) -> Running {
+        // Not `Running { ending, ..self }`: a type with a destructor cannot be taken apart.
+        let mut running = self;
+        running.ending = ending;
+        running
+    }
+
+    /// Asks it to end as an operator does (SIGTERM), and waits until it has.
+    pub fn stop(self) {
+        drop(self.ended_by(Signal::TERM));
     }
 
     /// One line of what it prints.
     pub fn line(&mut self) -> String {
         let mut line = Vec::new();
-        let output = self.0.stdout.as_mut().unwrap();
+        let output = self.child.stdout.as_mut().unwrap();
         let mut byte = [0];
         // Byte by byte: the child says little, and nothing behind the line may be taken.
         while output.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
@@ -74,8 +123,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended already, which is as well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), self.ending);
+        let _ = self.child.wait();
     }
 }
 
@@ -110,7 +159,7 @@ impl Server {
         let mut command = command_with_descriptors(path);
         command.args(["--listen", "127.0.0.1:0"]).args(words);
         let mut process = Running::start(command.stderr(Stdio::piped()));
-        let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
             let Some(line) = lines.next() else {
@@ -141,17 +190,28 @@ impl Server {
     }
 
     fn start_redis_with(words: &[&str]) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let port = free.port().to_string();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]).args(words);
-        let process = Running::start(command.stdout(Stdio::null()));
+        Server::start_on_port(|port| {
+            let mut command = Command::new("redis-server");
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+            command.args(words);
+            command
+        })
+    }
+
+    /// Starts a program that is told its port, and returns as soon as it listens there.
+    pub fn start_on_port(command: impl FnOnce(u16) -> Command) -> Server {
+        // Another program may take the port meanwhile; then this one ends, and says why.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = command(address.port());
+        let mut process = Running::start(command.stdout(Stdio::null()));
         let started = Instant::now();
-        while TcpStream::connect(free).is_err() {
-            assert!(started.elapsed() < START_MAX, "redis-server does not listen");
-            thread::sleep(Duration::from_millis(20));
+        while TcpStream::connect(address).is_err() {
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{command:?} ended before it listened: {ended:?}");
+            assert!(started.elapsed() < START_MAX, "{command:?} does not listen");
+            thread::sleep(Duration::from_millis(5));
         }
-        Server { process, address: free }
+        Server { process, address }
     }
 }
 

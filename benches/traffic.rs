@@ -1,6 +1,6 @@
 //! A load generator that costs little beside the server it shares the processor with.
 //!
-//! Requests are bytes made before the clock starts, all of one size, and so are the replies; a
+//! Requests are bytes made before the clock starts, and the size of every reply is known by then; a
 //! batch costs one `write` and one `read`, and counting replies is counting bytes. One thread
 //! serves many connections without asking the kernel which are ready: it sends a batch on each,
 //! then takes them in turn, and waits on the one that was sent first. So every connection has a
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::measure::Latencies;
-use crate::workload::{self, Key, VALUE_BYTES, Value};
+use crate::workload::{self, KEY_BYTES, Key, VALUE_BYTES, Value};
 
 /// A server that does not answer for so long has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ pub enum Protocol {
     Lines,
     /// Arrays of bulk strings: that of Redis.
     Resp,
+    /// Lines with the values between them: that of memcached.
+    Memcached,
 }
 
 /// What is asked for.
@@ -54,47 +56,89 @@ impl Operation {
     }
 }
 
-/// Requests of one size, side by side, and what a reply to each looks like.
+/// Requests side by side, and what a reply to each looks like.
 #[derive(Debug)]
 pub struct Requests {
     bytes: Vec<u8>,
-    request_bytes: usize,
+    ends: Vec<Ends>,
+}
+
+/// Where a request ends among all requests, and its reply among all replies.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    request: usize,
+    reply: usize,
     reply_start: &'static [u8],
-    reply_bytes: usize,
 }
 
 impl Requests {
     /// One request for each key, in the order of the keys.
     pub fn new(protocol: Protocol, operation: Operation, keys: &[Key], values: &[Value]) -> Self {
-        let mut bytes = Vec::new();
-        for (nth, key) in keys.iter().enumerate() {
-            write_request(&mut bytes, protocol, operation, key, workload::value(values, nth));
+        Requests::mixed(protocol, keys.iter().map(|&key| (operation, key)), values)
+    }
+
+    /// Requests of several kinds, in the order in which they come.
+    pub fn mixed(
+        protocol: Protocol,
+        wanted: impl Iterator<Item = (Operation, Key)>,
+        values: &[Value],
+    ) -> Requests {
+        let (mut bytes, mut ends, mut reply) = (Vec::new(), Vec::new(), 0);
+        for (nth, (operation, key)) in wanted.enumerate() {
+            write_request(&mut bytes, protocol, operation, &key, workload::value(values, nth));
+            let (reply_start, reply_bytes) = reply_of(protocol, operation);
+            reply += reply_bytes;
+            ends.push(Ends { request: bytes.len(), reply, reply_start });
         }
-        let (reply_start, reply_bytes): (&[u8], usize) = match (protocol, operation) {
-            (Protocol::Lines, Operation::Get) => (b"\"", VALUE_BYTES + 3),
-            (Protocol::Lines, Operation::Put) => (b"OK\n", 3),
-            (Protocol::Lines, Operation::Incr) => (b"1", COUNTER_START.len() + 1),
-            (Protocol::Resp, Operation::Incr) => (b":1", COUNTER_START.len() + 3),
-            (Protocol::Resp, Operation::Get) => (b"$64\r\n", VALUE_BYTES + 7),
-            (Protocol::Resp, Operation::Put) => (b"+OK\r\n", 5),
-        };
-        let request_bytes = bytes.len() / keys.len();
-        Requests { bytes, request_bytes, reply_start, reply_bytes }
+        Requests { bytes, ends }
     }
 
     fn count(&self) -> usize {
-        self.bytes.len() / self.request_bytes
+        self.ends.len()
+    }
+
+    /// Where requests and replies before the n-th end.
+    fn before(&self, nth: usize) -> (usize, usize) {
+        nth.checked_sub(1).map_or((0, 0), |last| (self.ends[last].request, self.ends[last].reply))
     }
 
     /// The n-th of them, beginning again after the last.
     pub fn nth(&self, nth: usize) -> &[u8] {
-        let from = nth % self.count() * self.request_bytes;
-        &self.bytes[from..from + self.request_bytes]
+        self.some(nth % self.count(), 1)
     }
 
-    /// Bytes of each reply.
+    /// So many of them, from one on.
+    fn some(&self, first: usize, count: usize) -> &[u8] {
+        &self.bytes[self.before(first).0..self.before(first + count).0]
+    }
+
+    /// Bytes of each reply, where all are of one size.
     pub fn reply_bytes(&self) -> usize {
-        self.reply_bytes
+        self.ends[0].reply
+    }
+
+    /// Bytes of the replies to so many of them, from one on.
+    fn replies_bytes(&self, first: usize, count: usize) -> usize {
+        self.before(first + count).1 - self.before(first).1
+    }
+}
+
+/// What a reply begins with, and how long it is: keys are there, with values of one size.
+fn reply_of(protocol: Protocol, operation: Operation) -> (&'static [u8], usize) {
+    const COUNTER_BYTES: usize = COUNTER_START.len();
+    match (protocol, operation) {
+        (Protocol::Lines, Operation::Get) => (b"\"", VALUE_BYTES + 3),
+        (Protocol::Lines, Operation::Put) => (b"OK\n", 3),
+        (Protocol::Lines, Operation::Incr) => (b"1", COUNTER_BYTES + 1),
+        (Protocol::Resp, Operation::Get) => (b"$64\r\n", VALUE_BYTES + 7),
+        (Protocol::Resp, Operation::Put) => (b"+OK\r\n", 5),
+        (Protocol::Resp, Operation::Incr) => (b":1", COUNTER_BYTES + 3),
+        (Protocol::Memcached, Operation::Get) => {
+            let head = "VALUE  0 64\r\n\r\nEND\r\n".len() + KEY_BYTES;
+            (b"VALUE ", head + VALUE_BYTES)
+        }
+        (Protocol::Memcached, Operation::Put) => (b"STORED\r\n", 8),
+        (Protocol::Memcached, Operation::Incr) => (b"1", COUNTER_BYTES + 2),
     }
 }
 
@@ -107,6 +151,9 @@ fn write_request(
 ) {
     let words: [&[u8]; 3] = [
         match (protocol, operation) {
+            (Protocol::Memcached, Operation::Get) => b"get",
+            (Protocol::Memcached, Operation::Put) => b"set",
+            (Protocol::Memcached, Operation::Incr) => b"incr",
             (_, Operation::Get) => b"GET",
             (_, Operation::Incr) => b"INCR",
             (Protocol::Lines, Operation::Put) => b"PUT",
@@ -131,6 +178,17 @@ fn write_request(
                 out.extend_from_slice(word);
                 out.extend_from_slice(b"\r\n");
             }
+        }
+        Protocol::Memcached => {
+            out.extend_from_slice(&words[..2].join(&b' '));
+            out.extend_from_slice(match operation {
+                Operation::Get => b"",
+                Operation::Incr => b" 1",
+                // Without flags, never to expire, and how long it is.
+                Operation::Put => b" 0 0 64\r\n",
+            });
+            words.get(2).inspect(|value| out.extend_from_slice(value));
+            out.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -221,15 +279,16 @@ pub fn send_all(address: SocketAddr, requests: &Requests, connections: usize, de
     Connections::open(address, connections, 1).run(requests, depth, Until::Batches(batches));
 }
 
-/// A connection and when its batch was sent.
+/// A connection, when its batch was sent, and the first request of it.
 struct InFlight<'a> {
     stream: &'a mut TcpStream,
     sent: Instant,
+    first: usize,
 }
 
 impl<'a> InFlight<'a> {
     fn new(stream: &'a mut TcpStream) -> InFlight<'a> {
-        InFlight { stream, sent: Instant::now() }
+        InFlight { stream, sent: Instant::now(), first: 0 }
     }
 }
 
@@ -244,15 +303,14 @@ struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     fn new(requests: &'a Requests, depth: usize, first: usize) -> Generator<'a> {
-        Generator { requests, depth, next: first, replies: vec![0; depth * requests.reply_bytes] }
+        Generator { requests, depth, next: first, replies: Vec::new() }
     }
 
     fn drive(mut self, mut connections: Vec<InFlight<'_>>, until: Until) -> Run {
         let mut run = Run::default();
         let started = Instant::now();
         for connection in &mut connections {
-            connection.sent = Instant::now();
-            self.send(connection.stream);
+            self.send(connection, Instant::now());
         }
         let mut batches = 1;
         loop {
@@ -261,13 +319,12 @@ impl<'a> Generator<'a> {
                 Until::Batches(count) => batches >= count,
             };
             for connection in &mut connections {
-                self.receive(connection.stream);
+                self.receive(connection);
                 let now = Instant::now();
                 run.latencies.add(now - connection.sent);
                 run.commands += self.depth;
                 if !is_last {
-                    connection.sent = now;
-                    self.send(connection.stream);
+                    self.send(connection, now);
                 }
             }
             if is_last {
@@ -277,21 +334,24 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn send(&mut self, stream: &mut TcpStream) {
+    fn send(&mut self, connection: &mut InFlight<'_>, now: Instant) {
         // The last batch before the requests begin again may overlap the one before it.
         let first = self.next.min(self.requests.count() - self.depth);
-        let from = first * self.requests.request_bytes;
-        let bytes = self.depth * self.requests.request_bytes;
-        stream.write_all(&self.requests.bytes[from..from + bytes]).unwrap();
+        (connection.sent, connection.first) = (now, first);
+        connection.stream.write_all(self.requests.some(first, self.depth)).unwrap();
         self.next = (first + self.depth) % self.requests.count();
     }
 
-    fn receive(&mut self, stream: &mut TcpStream) {
+    fn receive(&mut self, connection: &mut InFlight<'_>) {
+        let InFlight { stream, first, .. } = connection;
+        self.replies.resize(self.requests.replies_bytes(*first, self.depth), 0);
         stream.read_exact(&mut self.replies).expect("a reply is missing or shorter than expected");
         // A reply of another size would have shifted the last one.
-        let last = &self.replies[self.replies.len() - self.requests.reply_bytes..];
-        let is_whole = last.starts_with(self.requests.reply_start) && last.ends_with(b"\n");
-        assert!(is_whole, "not the expected reply: {}", last.escape_ascii());
+        let last = *first + self.depth - 1;
+        let reply = &self.replies[self.replies.len() - self.requests.replies_bytes(last, 1)..];
+        let start = self.requests.ends[last].reply_start;
+        let is_whole = reply.starts_with(start) && reply.ends_with(b"\n");
+        assert!(is_whole, "not the expected reply: {}", reply.escape_ascii());
     }
 }
 
@@ -304,12 +364,24 @@ mod tests {
         let (keys, values) = (workload::keys(0..3), workload::values());
         let get = Requests::new(Protocol::Lines, Operation::Get, &keys, &values);
         assert!(get.bytes.starts_with(&[b"GET ", &keys[0][..], b"\nGET "].concat()));
-        assert_eq!((get.request_bytes, get.reply_bytes, get.count()), (21, 67, 3));
+        assert_eq!((get.nth(1).len(), get.reply_bytes(), get.count()), (21, 67, 3));
         let set = Requests::new(Protocol::Resp, Operation::Put, &keys[..1], &values);
         let head = [b"*3\r\n$3\r\nSET\r\n$16\r\n", &keys[0][..], b"\r\n$64\r\n"].concat();
         assert!(set.bytes.starts_with(&head) && set.bytes.ends_with(b"\r\n"));
         let incr = Requests::new(Protocol::Resp, Operation::Incr, &keys, &values);
         assert_eq!(incr.reply_bytes(), b":1000000001\r\n".len());
         assert_eq!(incr.nth(4), incr.nth(1));
+    }
+    #[test]
+    fn requests_of_several_kinds_know_their_replies() {
+        let (keys, values) = (workload::keys(0..2), workload::values());
+        let wanted = [(Operation::Put, keys[0]), (Operation::Get, keys[1])];
+        let requests = Requests::mixed(Protocol::Memcached, wanted.into_iter(), &values);
+        let set = [b"set ", &keys[0][..], b" 0 0 64\r\n", &values[0], b"\r\n"].concat();
+        assert_eq!(requests.nth(0), set);
+        assert_eq!(requests.nth(3), [b"get ", &keys[1][..], b"\r\n"].concat());
+        let value = [b"VALUE ", &keys[1][..], b" 0 64\r\n", &values[0], b"\r\nEND\r\n"].concat();
+        assert_eq!(requests.replies_bytes(0, 2), b"STORED\r\n".len() + value.len());
+        assert_eq!(requests.replies_bytes(1, 1), value.len());
     }
 }
