@@ -376,9 +376,11 @@ impl Database {
                 self.shared.admit(key, found.map(|found| found.record(key)), as_of);
             }
             Wanted::Page(wanted) => {
+                // Asked before it is read: what is folded by now is in what is read next.
+                let wipes = self.shared.shards.read(ShardIndex(0)).wipes().to_vec();
                 let Page { rows, next_from } = fetcher.page(wanted)?;
                 let rows = rows.iter().map(|(key, newest)| newest.record(key)).collect();
-                fetch.keep(Found::Page(Records { rows, next_from }));
+                fetch.keep(Found::Page(Records { rows, next_from, wipes }));
             }
         }
         Ok(())
@@ -439,7 +441,8 @@ impl Shared {
         let (folded, forgets) = as_of;
         let hash = self.shards.placement.hash(key);
         let mut state = self.shards.write(self.shards.placement.shard(hash));
-        let is_stale = state.left_through() > folded || self.memory.forgets() != forgets;
+        let is_stale = state.left_through().max(state.wipes_passed()) > folded
+            || self.memory.forgets() != forgets;
         if is_stale || state.find(hash, key).is_some() {
             return;
         }

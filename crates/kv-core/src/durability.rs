@@ -92,6 +92,10 @@ pub trait CommitLog: fmt::Debug + Send + Sync + 'static {
     /// Appends the encoded changes to a payload. Does not block and does not fail.
     fn encode(&self, changes: &mut dyn Iterator<Item = Change<'_>>, payload: &mut Payload);
 
+    /// Says in a payload, before any change is appended to it, that the commit deletes every key
+    /// that it does not change: a *wipe*. It counts as a change without bytes.
+    fn encode_wipe(&self, payload: &mut Payload);
+
     /// Gives a commit its place in the log. Called in the order of revisions, within the critical
     /// section that orders commits: it must be short, and must not fail.
     fn append(&self, stamp: Stamp, payload: &mut Payload, reserved: u64);

@@ -123,6 +123,8 @@ operations! {
     /// Deletes a key if it has this version.
     fn delete_if(key: impl AsRef<[u8]>, version: Version) -> bool =
         session => session.delete(None, key.as_ref(), Some(version));
+    /// Deletes every key. What the transaction writes afterwards stays.
+    fn delete_all() -> () = session => session.delete_all(None);
     /// Adds to the integer under a key; a missing key counts as 0. Answers the sum.
     fn add(key: impl AsRef<[u8]>, by: i64) -> i64 = session => session.add(None, key.as_ref(), by);
     /// The committed versions of a key that are kept, newest first, at most `limit`. Knows nothing

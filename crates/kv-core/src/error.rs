@@ -157,6 +157,8 @@ pub enum Error {
     Overflow(Box<[u8]>),
     /// A write in a READONLY transaction.
     ReadOnly,
+    /// Every key can be deleted at once in a SERIALIZABLE transaction, or outside any.
+    DeleteAllNeedsSerializable,
     /// A bound was reached.
     Limit {
         /// Which.
@@ -289,6 +291,7 @@ impl Error {
             | Error::FutureRevision { .. }
             | Error::Lifetime { .. }
             | Error::Condition(_)
+            | Error::DeleteAllNeedsSerializable
             | Error::ForUpdateOutside => "ARGUMENT",
             Error::TooBig { .. } => "TOOBIG",
             Error::NoTransaction(_) => "NOTX",
@@ -372,6 +375,9 @@ impl fmt::Display for Error {
             Error::ReadOnly => {
                 f.write_str("a READONLY transaction refuses writes; BEGIN another to write")
             }
+            Error::DeleteAllNeedsSerializable => f.write_str(
+                "all keys are deleted at once in a SERIALIZABLE transaction, or outside any",
+            ),
             Error::Limit { limit, max } => {
                 write!(f, "at most {max} {limit} are allowed; end some, or raise the limit")
             }

@@ -103,6 +103,13 @@ impl Loader {
         self.add(key, version, stamp, datum)
     }
 
+    /// Deletes every key that was loaded and committed before `wipe`. To be called after the
+    /// versions of the same commit were loaded.
+    pub fn wipe(&self, wipe: Stamp) {
+        self.note_committed(wipe);
+        self.shards.wipe(wipe, &self.memory, &|| self.retention());
+    }
+
     fn note_committed(&self, stamp: Stamp) {
         if stamp.time_ms > self.committed_ms.load(Ordering::Relaxed) {
             self.committed_ms.fetch_max(stamp.time_ms, Ordering::Relaxed);
@@ -134,17 +141,20 @@ impl Loader {
             }
         }
         let slot = state.install(hash, slot, record, &self.shards.placement);
-        let retention = Retention {
-            versions: self.options.history_versions,
-            horizon: Horizon::passed(),
-            views: &self.views,
-        };
-        state.trim(slot, retention);
+        state.trim(slot, self.retention());
         if self.memory.is_bounded() {
-            let sweep = self.shards.sweep(&self.memory, retention);
+            let sweep = self.shards.sweep(&self.memory, self.retention());
             state.sweep(&sweep, SWEEP_PER_WRITE);
         }
         Ok(())
+    }
+
+    fn retention(&self) -> Retention<'_> {
+        Retention {
+            versions: self.options.history_versions,
+            horizon: Horizon::passed(),
+            views: &self.views,
+        }
     }
 
     /// Opens a store of which nobody else has anything.

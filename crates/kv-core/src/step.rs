@@ -81,6 +81,8 @@ pub(crate) struct Records {
     pub(crate) rows: Vec<Record>,
     /// Where the next page begins; none if there is none.
     pub(crate) next_from: Option<Box<[u8]>>,
+    /// What may have deleted some of them since, in the order of revisions.
+    pub(crate) wipes: Vec<Stamp>,
 }
 
 /// Which older versions of a key are wanted, newest first.

@@ -39,6 +39,7 @@ use crate::idle;
 use crate::log::{Log, LogReader};
 use crate::snapshot::{Backup, Fold, KeyChanges, Snapshot, SnapshotStats};
 use crate::stored::{Keep, Stored, Through};
+use crate::wipes::with_deletes;
 
 use forget::Forgetting;
 
@@ -253,7 +254,7 @@ impl Checkpointer {
     }
 
     fn fold(&mut self, piece: &Piece, through: Through) -> Result<usize, Error> {
-        let keys = piece.changes(self.keep)?;
+        let (keys, wipe) = piece.changes(self.keep)?;
         let count = keys.len();
         let judged_ms = self.judged_until_ms().unwrap_or(0);
         let through = Through { time_ms: through.time_ms.max(judged_ms), ..through };
@@ -269,7 +270,7 @@ impl Checkpointer {
             free_to(((piece.log_bytes as f64 * share) as u64).min(piece.log_bytes));
         };
         let turn = turn(&self.log, &self.idle_time);
-        let fold = Fold { keys, through, progress: &progress, turn: &turn };
+        let fold = Fold { keys, wipe, through, progress: &progress, turn: &turn };
         let folded = self.snapshot.fold(&fold);
         if folded.is_ok() {
             free_to(piece.log_bytes);
@@ -307,10 +308,12 @@ impl Piece {
         Ok(piece)
     }
 
-    /// The changes by key, each key's oldest first; of each no more than are kept.
-    fn changes(&self, keep: Keep) -> Result<Vec<KeyChanges<'_>>, Error> {
-        let mut changes = Vec::new();
+    /// The changes by key, each key's oldest first; of each no more than are kept. And the first
+    /// commit that deleted every key, if one did.
+    fn changes(&self, keep: Keep) -> Result<(Vec<KeyChanges<'_>>, Option<Stamp>), Error> {
+        let (mut changes, mut wipes) = (Vec::new(), Vec::new());
         for (stamp, payload) in &self.records {
+            wipes.extend(codec::is_wipe(&self.payloads[payload.clone()]).then_some(*stamp));
             for change in codec::changes(&self.payloads[payload.clone()]) {
                 let change = change.map_err(|bad| {
                     // It was whole when it was read a moment ago.
@@ -332,9 +335,15 @@ impl Piece {
                 versions.len().saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX))
             }
         };
-        Ok(of_key
-            .map(|versions| KeyChanges { versions: versions[kept(versions)..].to_vec() })
-            .collect())
+        let keys = of_key.map(|versions| {
+            let mut versions = match wipes[..] {
+                [] => versions.to_vec(),
+                _ => with_deletes(versions, &wipes),
+            };
+            versions.drain(..kept(&versions));
+            KeyChanges { versions }
+        });
+        Ok((keys.collect(), wipes.first().copied()))
     }
 }
 

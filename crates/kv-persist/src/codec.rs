@@ -1,5 +1,6 @@
 //! What a commit's payload in the log looks like: its changes, one after the other, till the
-//! payload ends. Nothing outside this file knows that bincode writes them.
+//! payload ends, and perhaps a mark before them. Nothing outside this file knows that bincode
+//! writes them.
 //!
 //! ```text
 //!   change   key       length, bytes
@@ -8,7 +9,10 @@
 //!            kind      0 text or any bytes, 1 JSON; others are to come
 //!            expires   0: never.  1: an integer follows, milliseconds since the Unix epoch
 //!            bytes     length, bytes
+//!   mark     0, 0, 0   every key that is not among the changes is deleted: a wipe
 //! ```
+//!
+//! The mark is a change of the key that has no bytes, and no key is that. Format 1 has none.
 //!
 //! Lengths and integers take 1 byte up to 250, else a byte that tells their width and 2, 4 or 8
 //! bytes, little endian (bincode 2, its standard configuration). Decoding borrows: it allocates
@@ -52,6 +56,20 @@ pub fn size_max(size: CommitSize) -> usize {
     size.bytes.saturating_add(size.changes.saturating_mul(CHANGE_BYTES_MAX))
 }
 
+/// What the payload of a wipe begins with.
+const WIPE: [u8; 3] = [0; 3];
+
+/// Begins a payload with the mark of a wipe.
+pub fn encode_wipe(payload: &mut Payload) {
+    debug_assert!(payload.is_empty(), "the mark comes first");
+    payload.extend_from_slice(&WIPE);
+}
+
+/// Whether a payload is that of a wipe.
+pub fn is_wipe(payload: &[u8]) -> bool {
+    payload.starts_with(&WIPE)
+}
+
 /// Appends changes to a payload.
 pub fn encode(changes: &mut dyn Iterator<Item = Change<'_>>, payload: &mut Payload) {
     let mut appender = Appender(payload);
@@ -74,7 +92,7 @@ pub fn encode(changes: &mut dyn Iterator<Item = Change<'_>>, payload: &mut Paylo
 
 /// The changes of a payload. Ends after the first error.
 pub fn changes(payload: &[u8]) -> Changes<'_> {
-    Changes { rest: payload }
+    Changes { rest: payload.strip_prefix(&WIPE).unwrap_or(payload) }
 }
 
 /// An iterator over the changes of a payload.
@@ -101,6 +119,9 @@ fn decode(bytes: &[u8]) -> Option<(Change<'_>, &[u8])> {
     let (encoded, length): (Encoded<'_>, usize) =
         bincode::borrow_decode_from_slice(bytes, CONFIGURATION).ok()?;
     let (key, version, value) = encoded;
+    if key.is_empty() {
+        return None;
+    }
     let datum = match value {
         None => None,
         Some((code, expires_ms, bytes)) => Some(Datum { bytes, kind: kind(code)?, expires_ms }),
@@ -166,10 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_of_a_wipe_comes_first_and_counts_as_a_change() {
+        let owned = [(b"k".to_vec(), 1, None)];
+        let mut payload = Payload::new();
+        encode_wipe(&mut payload);
+        assert_eq!(changes(&payload).count(), 0);
+        encode(&mut owned.iter().map(borrowed), &mut payload);
+        assert_eq!(payload[..], [0, 0, 0, 1, b'k', 1, 0]);
+        assert!(
+            is_wipe(&payload) && payload.len() <= size_max(CommitSize { changes: 2, bytes: 1 })
+        );
+        let decoded: Vec<_> = changes(&payload).map(|change| change.expect("valid")).collect();
+        assert_eq!(decoded, owned.iter().map(borrowed).collect::<Vec<_>>());
+        assert!(!is_wipe(&encoded(&owned)));
+    }
+
+    #[test]
     fn a_length_beyond_the_end_and_an_unknown_kind_are_refused() {
-        for bad in
-            [&[253, 255, 255, 255, 255, 255, 255, 255, 255, 1][..], &[1, b'k', 1, 1, 2, 0, 0]]
-        {
+        let twice = &[0; 6];
+        let long = &[253, 255, 255, 255, 255, 255, 255, 255, 255, 1];
+        for bad in [&long[..], &[1, b'k', 1, 1, 2, 0, 0], twice] {
             let all: Vec<_> = changes(bad).collect();
             assert_eq!(all, [Err(BadPayload)]);
         }
@@ -177,7 +214,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded_and_no_larger_than_promised(owned: Vec<Owned>) {
+        fn what_was_encoded_is_decoded_and_no_larger_than_promised(mut owned: Vec<Owned>) {
+            // No key is empty.
+            owned.iter_mut().for_each(|(key, ..)| key.push(b'k'));
             let payload = encoded(&owned);
             let decoded: Vec<_> = changes(&payload).map(|change| change.expect("valid")).collect();
             prop_assert_eq!(decoded, owned.iter().map(borrowed).collect::<Vec<_>>());

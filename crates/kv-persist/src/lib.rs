@@ -29,6 +29,7 @@
 pub mod error;
 
 pub mod stored;
+mod wipes;
 
 pub mod fs;
 

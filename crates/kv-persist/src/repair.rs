@@ -36,6 +36,7 @@ use crate::snapshot::{Fold, KeyChanges, Snapshot};
 use crate::store::{Files, StoreOptions};
 use crate::stored::{DatabaseId, EMPTY, Keep, Stored, Through, ValueBuf};
 use crate::verify::{shown, verify};
+use crate::wipes::first_after;
 
 /// Keys that are named one by one in the list of what was lost; of more, this many say enough.
 const KEYS_NAMED_MAX: usize = 100;
@@ -163,6 +164,8 @@ impl Saved {
 struct Salvage {
     keep: Keep,
     found: BTreeMap<Vec<u8>, BTreeMap<Revision, Saved>>,
+    /// Commits that deleted every key.
+    wipes: BTreeMap<Revision, Stamp>,
     /// The newest of all that was found, or is known to have been.
     through: Through,
     /// What the snapshot was folded through, if it says so.
@@ -178,6 +181,7 @@ impl Salvage {
         Salvage {
             keep,
             found: BTreeMap::new(),
+            wipes: BTreeMap::new(),
             through: EMPTY,
             snapshot_through: None,
             forgotten: Revision(0),
@@ -306,6 +310,9 @@ impl Salvage {
         let snapshot = self.snapshot_through.unwrap_or_default();
         let salvaged = log::salvage(&*files.fs, &options, &mut |record| {
             let stamp = record.stamp;
+            if codec::is_wipe(record.payload) {
+                self.wipes.insert(stamp.revision, stamp);
+            }
             newest = if stamp.revision > newest.revision { stamp } else { newest };
             for change in codec::changes(record.payload) {
                 let Ok(Change { key, version, datum }) = change else {
@@ -384,7 +391,9 @@ impl Salvage {
     fn resolve(&mut self) -> Keys {
         let mut keys = Keys::new();
         let (mut outdated, mut broken) = (Vec::new(), Vec::new());
+        let wipes: Vec<Stamp> = self.wipes.values().copied().collect();
         for (key, mut versions) in std::mem::take(&mut self.found) {
+            self.add_deletes(&mut versions, &wipes);
             let mut chain = Vec::new();
             while let Some((_, saved)) = versions.pop_last() {
                 let follows = |above: &Saved| above.version.0 == saved.version.0 + 1;
@@ -421,6 +430,32 @@ impl Salvage {
             )
         });
         keys
+    }
+
+    /// Adds the deletes that are implied by commits that deleted every key, where no version of
+    /// that number was found.
+    fn add_deletes(&self, versions: &mut BTreeMap<Revision, Saved>, wipes: &[Stamp]) {
+        let mut deletes = Vec::new();
+        let mut found = versions.values().peekable();
+        while let Some(saved) = found.next() {
+            let wipe = first_after(wipes, saved.stamp.revision);
+            let next = found.peek();
+            let Some(wipe) = wipe.filter(|wipe| {
+                saved.value.is_some()
+                    && next.is_none_or(|next| {
+                        wipe.revision < next.stamp.revision && next.version.0 == saved.version.0 + 2
+                    })
+            }) else {
+                continue;
+            };
+            deletes.push(Saved {
+                version: Version(saved.version.0 + 1),
+                stamp: wipe,
+                value: None,
+                is_newest: wipe.revision > self.snapshot_through.unwrap_or_default(),
+            });
+        }
+        versions.extend(deletes.into_iter().map(|delete| (delete.stamp.revision, delete)));
     }
 
     /// Whether a version is one that the snapshot has forgotten, and the log still has.

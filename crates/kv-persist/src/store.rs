@@ -203,7 +203,11 @@ fn replay(
         record.changes().try_for_each(|change| {
             let Change { key, version, datum } = change?;
             loader.load(key, version, record.stamp, datum).map_err(Error::Engine)
-        })
+        })?;
+        if record.is_wipe() {
+            loader.wipe(record.stamp);
+        }
+        Ok(())
     })
 }
 

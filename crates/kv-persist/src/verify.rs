@@ -22,7 +22,8 @@ use crate::log::{self, LogOptions};
 use crate::snapshot::Snapshot;
 use crate::snapshot::sqlite::NoTrace;
 use crate::store::{Files, Found, Opened, StoreOptions};
-use crate::stored::DatabaseId;
+use crate::stored::{DatabaseId, Stored};
+use crate::wipes::first_after;
 
 /// Faults of one kind that are told one by one; of more, this many say enough.
 const FAULTS_MAX: usize = 100;
@@ -167,15 +168,20 @@ impl Verification<'_> {
 #[derive(Default)]
 struct Links {
     keys: HashMap<Box<[u8]>, Link>,
+    /// Commits that deleted every key, in their order.
+    wipes: Vec<Stamp>,
     broken: Vec<String>,
 }
 
 /// What the log has of one key.
 struct Link {
-    /// The newest version in the snapshot, 0 if there is none.
+    /// The newest version before the first in the log, 0 if there is none: that in the snapshot, or
+    /// the delete of a wipe after it.
     before: AtomicU64,
-    first: Version,
-    last: Version,
+    first: (Version, Revision),
+    last: (Version, Revision),
+    /// Whether the last is no delete.
+    is_live: bool,
 }
 
 impl Links {
@@ -186,17 +192,23 @@ impl Links {
             record.changes().try_for_each(|change| {
                 links.add(&change?, record.stamp);
                 Ok(())
-            })
+            })?;
+            links.wipes.extend(record.is_wipe().then_some(record.stamp));
+            Ok(())
         })?;
         Ok(links)
     }
 
     fn add(&mut self, change: &Change<'_>, stamp: Stamp) {
-        let version = change.version;
+        let (version, is_live) = (change.version, change.datum.is_some());
+        let last = (version, stamp.revision);
         match self.keys.get_mut(change.key) {
-            Some(link) if link.last.0 + 1 == version.0 => link.last = version,
             Some(link) => {
-                let before = link.last;
+                let before = newest_before(link.last, link.is_live, stamp.revision, &self.wipes);
+                (link.last, link.is_live) = (last, is_live);
+                if before.0 + 1 == version.0 {
+                    return;
+                }
                 self.broken.push(format!(
                     "in the log, revision {} has version {version} of key {}, after version \
                      {before}.",
@@ -205,7 +217,8 @@ impl Links {
                 ));
             }
             None => {
-                let link = Link { before: AtomicU64::new(0), first: version, last: version };
+                let before = AtomicU64::new(0);
+                let link = Link { before, first: last, last, is_live };
                 self.keys.insert(change.key.into(), link);
             }
         }
@@ -220,7 +233,10 @@ impl Links {
     ) -> Result<(), Error> {
         snapshot.load(threads, &|stored| {
             if let Some(link) = self.keys.get(stored.key) {
-                link.before.fetch_max(stored.version.0, Ordering::Relaxed);
+                let Stored { version, stamp, datum, .. } = stored;
+                let found = (version, stamp.revision);
+                let before = newest_before(found, datum.is_some(), link.first.1, &self.wipes);
+                link.before.fetch_max(before.0, Ordering::Relaxed);
             }
             Ok(())
         })?;
@@ -228,11 +244,11 @@ impl Links {
         for (key, link) in &self.keys {
             let before = link.before.load(Ordering::Relaxed);
             // One that was written again while it was forgotten goes on all the same.
-            if link.first.0 != before + 1 && !(before == 0 && forgets) {
+            if link.first.0.0 != before + 1 && !(before == 0 && forgets) {
                 self.broken.push(format!(
                     "the log goes on with version {} of key {}, and the snapshot has it up to \
                      version {before}.",
-                    link.first,
+                    link.first.0,
                     shown(key)
                 ));
             }
@@ -244,6 +260,19 @@ impl Links {
         }
         Ok(())
     }
+}
+
+/// The newest version of a key before it is written at `next`: the one that was found, or the
+/// delete of a wipe in between.
+fn newest_before(
+    found: (Version, Revision),
+    is_live: bool,
+    next: Revision,
+    wipes: &[Stamp],
+) -> Version {
+    let (version, revision) = found;
+    let wipe = first_after(wipes, revision).filter(|wipe| is_live && wipe.revision < next);
+    Version(version.0 + u64::from(wipe.is_some()))
 }
 
 /// A key as it is shown to people.
@@ -260,7 +289,7 @@ mod tests {
     use crate::compress::Compression;
     use crate::snapshot::json::{JsonOptions, JsonSnapshot};
     use crate::snapshot::{Fold, KeyChanges};
-    use crate::stored::{Keep, Stored};
+    use crate::stored::Keep;
 
     fn stamp(revision: u64) -> Stamp {
         Stamp { revision: Revision(revision), time_ms: revision }
@@ -308,5 +337,22 @@ mod tests {
             let faults = faults(log);
             assert!(faults.len() == 1 && faults[0].contains(told), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn a_wipe_between_two_versions_is_a_version_of_its_own() {
+        let datum =
+            kv_core::Datum { bytes: b"v", kind: kv_core::ValueKind::Text, expires_ms: None };
+        let broken = |is_value: bool, next: u64, at: u64| {
+            let datum = is_value.then_some(datum);
+            let mut links = Links::default();
+            links.add(&Change { key: b"k", version: Version(1), datum }, stamp(3));
+            links.wipes.push(stamp(5));
+            links.add(&Change { key: b"k", version: Version(next), datum }, stamp(at));
+            !links.broken.is_empty()
+        };
+        assert!(!broken(true, 3, 6) && broken(true, 2, 6));
+        assert!(!broken(false, 2, 6) && broken(false, 3, 6), "it was deleted already");
+        assert!(!broken(true, 2, 5) && broken(true, 3, 5), "it is the commit's own");
     }
 }

@@ -183,10 +183,13 @@ impl LockTable {
         wake.ranges |= self.waiting_ranges > 0;
     }
 
-    /// Takes every range lock of the owner away.
-    pub(crate) fn release_ranges(&mut self, tree: TreeId, wake: &mut Wake) {
+    /// Takes the owner's range locks away, but for those of the mode `keep`.
+    pub(crate) fn release_ranges(&mut self, tree: TreeId, keep: Option<Mode>, wake: &mut Wake) {
         let before = self.ranges.len();
-        self.ranges.retain(|range| range.holder.owner.tree != tree);
+        self.ranges.retain(|range| {
+            let held = range.holder;
+            held.owner.tree != tree || keep == Some(held.mode)
+        });
         let released = self.ranges.len() < before;
         wake.all |= released && (self.waiting_keys > 0 || self.waiting_ranges > 0);
     }
@@ -287,6 +290,16 @@ impl LockTable {
         let waiters: u32 = self.keys.iter().map(|lock| lock.waiters).sum();
         if waiters != self.waiting_keys {
             return Some(format!("{waiters} marks on keys, {} counted", self.waiting_keys));
+        }
+        let are_against = |(at, one): (usize, &RangeLock)| {
+            let RangeLock { interval, holder } = one;
+            self.ranges[..at].iter().any(|other| {
+                conflicts(&other.holder, holder.owner.tree, holder.mode)
+                    && other.interval.overlaps(interval)
+            })
+        };
+        if self.ranges.iter().enumerate().any(are_against) {
+            return Some("a range is locked against another's range".into());
         }
         self.keys.iter().find_map(|lock| {
             let against = lock
@@ -399,7 +412,7 @@ mod tests {
         assert!(table.try_acquire(2, &key("b"), holder(2, Mode::Exclusive)));
         assert!(table.try_acquire(3, &key("ac"), holder(1, Mode::Exclusive)), "its own range");
         let mut wake = Wake::default();
-        table.release_ranges(TreeId(1), &mut wake);
+        table.release_ranges(TreeId(1), None, &mut wake);
         assert!(!wake.is_needed(), "nobody waits");
     }
 
@@ -407,6 +420,25 @@ mod tests {
     fn an_exclusive_range_stands_against_readers_too() {
         let mut table = LockTable::default();
         table.grant_range(&Interval::all(), holder(1, Mode::Exclusive));
+        assert!(!table.is_free(1, b"k"));
         assert!(!table.try_acquire(1, &key("k"), holder(2, Mode::Shared)));
+        assert!(table.try_acquire(1, &key("k"), holder(1, Mode::Exclusive)), "its own range");
+        assert_eq!(table.fault(), None);
+        table.grant_range(&Interval::prefix(b"x"), holder(2, Mode::Shared));
+        assert!(table.fault().is_some(), "that must not be granted");
+    }
+
+    #[test]
+    fn what_is_read_stays_locked_when_what_is_written_is_given_back() {
+        let mut table = LockTable::default();
+        table.grant_range(&Interval::prefix(b"a"), holder(1, Mode::Shared));
+        table.grant_range(&Interval::all(), holder(1, Mode::Exclusive));
+        table.mark_range();
+        let mut wake = Wake::default();
+        table.release_ranges(TreeId(1), Some(Mode::Shared), &mut wake);
+        assert!(wake.all, "somebody waits");
+        table.unmark_range();
+        assert!(!table.is_free(1, b"a") && table.is_free(1, b"b"));
+        assert!(table.try_acquire(1, &key("a"), holder(2, Mode::Shared)));
     }
 }

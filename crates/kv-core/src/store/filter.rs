@@ -82,11 +82,6 @@ impl Filter {
         !self.layers.is_empty() && self.layers.iter().rev().any(|layer| layer.contains(hash))
     }
 
-    /// Whether nothing was ever added.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty()
-    }
-
     /// Adds a key, unless it is there. The filter does not grow beyond `bytes_max`, or its first
     /// layer.
     pub(crate) fn add(&mut self, hash: u64, bytes_max: usize) {

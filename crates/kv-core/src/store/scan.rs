@@ -25,9 +25,11 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::record::Record;
+use super::shard::wipe::first_after;
 use super::shard::{Gone, Seen};
 use super::shards::Shards;
 use crate::db::Shared;
+use crate::durability::Stamp;
 use crate::key::Key;
 use crate::limits::{KEYS_PER_LATCH_MAX, PAGE_BYTES};
 use crate::memory::Way;
@@ -77,6 +79,8 @@ struct Run {
 #[derive(Debug)]
 struct Stored {
     rows: VecDeque<Record>,
+    /// What may have deleted some of these rows since.
+    wipes: Vec<Stamp>,
     /// Up to here all is in `rows`, or has been; none when there is no more.
     next_from: Option<Box<[u8]>>,
 }
@@ -137,7 +141,11 @@ impl Merge {
                 .map(|_| Run { hits: VecDeque::new(), next_from: from() })
                 .collect(),
             heads: BinaryHeap::new(),
-            stored: may_leave.then(|| Stored { rows: VecDeque::new(), next_from: from() }),
+            stored: may_leave.then(|| Stored {
+                rows: VecDeque::new(),
+                wipes: Vec::new(),
+                next_from: from(),
+            }),
             is_started: false,
         }
     }
@@ -190,7 +198,8 @@ impl Merge {
                         Ok(None)
                     }
                     Some(Ordering::Less) | None => {
-                        Ok(stored.rows.pop_front().map(|row| self.hit_of(row)))
+                        let row = stored.rows.pop_front();
+                        Ok(row.map(|row| hit_of(row, self.wanted.revision, &stored.wipes)))
                     }
                 };
             }
@@ -201,13 +210,6 @@ impl Merge {
                 _ => return Ok(None),
             }
         }
-    }
-
-    fn hit_of(&self, row: Record) -> Hit {
-        if row.revision() > self.wanted.revision {
-            return Hit::Key(Key::from(row.key()), Without::Again);
-        }
-        Hit::Record(row)
     }
 
     /// Reads what is stored, up to where every shard has been read at most.
@@ -224,11 +226,24 @@ impl Merge {
             let wanted = PageRequest { interval, rows_max, bytes_max: PAGE_BYTES };
             let page = fetching.page(wanted)?;
             stored.rows.extend(page.rows);
+            stored.wipes = page.wipes;
             next_from = page.next_from;
         }
         stored.next_from = next_from.or(read_up_to.cloned());
         Ok(())
     }
+}
+
+/// What a view at `revision` sees of a row that is stored.
+fn hit_of(row: Record, revision: Revision, wipes: &[Stamp]) -> Hit {
+    let without = if row.revision() > revision {
+        Without::Again
+    } else if first_after(wipes, row.revision()).is_some_and(|wipe| wipe.revision <= revision) {
+        Without::Hidden
+    } else {
+        return Hit::Record(row);
+    };
+    Hit::Key(Key::from(row.key()), without)
 }
 
 impl Run {

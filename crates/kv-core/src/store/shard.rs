@@ -16,15 +16,18 @@
 //! every slot is in both indexes; a version that an open read view needs is never dropped; whoever
 //! changes a key has its newest version in memory.
 
+mod away;
 pub(crate) mod check;
 pub(crate) mod expiry;
 mod scan;
 pub(crate) mod sweep;
 mod turns;
+pub(crate) mod wipe;
 
 use std::collections::VecDeque;
 
 use self::turns::Turns;
+use self::wipe::Wipes;
 use super::filter::Filter;
 use super::index::HashIndex;
 use super::order::OrderedIndex;
@@ -50,7 +53,7 @@ pub(crate) struct ShardState {
     older_free: Vec<u32>,
     /// Slots that kept more versions than the history asks for, to be looked at again.
     untrimmed: VecDeque<u32>,
-    /// Keys that exist, in memory or not.
+    /// Keys in memory that exist.
     live_keys: usize,
     superseded_records: usize,
     /// Records of nothing.
@@ -62,6 +65,10 @@ pub(crate) struct ShardState {
     bytes: Bytes,
 
     // ---- What has left memory.
+    /// Keys that exist and are not in memory.
+    live_away: usize,
+    /// What deleted them, as long as what is stored may not know of it.
+    wipes: Wipes,
     /// Keys that have left, and some that never were.
     filter: Filter,
     /// Everything that has left was committed at this revision at the latest.
@@ -173,12 +180,6 @@ impl ShardState {
     /// The slot of a key that is in memory, deleted or not.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         self.index.find(hash, key, &self.slots)
-    }
-
-    /// Whether a key that is not in memory may be stored elsewhere.
-    #[inline]
-    pub(crate) fn may_be_away(&self, hash: u64) -> bool {
-        self.filter.contains(hash)
     }
 
     /// The newest committed version, which may be a delete, as far as it is in memory.
@@ -346,11 +347,6 @@ impl ShardState {
         number
     }
 
-    /// What has left was committed at this revision at the latest.
-    pub(crate) fn left_through(&self) -> Revision {
-        self.left_through
-    }
-
     /// Whether any key in memory is deleted or can expire.
     pub(crate) fn has_mortals(&self) -> bool {
         self.mortals > 0
@@ -359,14 +355,6 @@ impl ShardState {
     /// How many slots the sweep has to look at in a round.
     pub(crate) fn slot_count(&self) -> usize {
         self.slots.numbers() as usize
-    }
-
-    /// Takes a key back into memory that has left, or notes that there is none. It counts as one
-    /// of the shard's keys already.
-    pub(crate) fn admit(&mut self, hash: u64, record: Record, placement: &Placement) {
-        self.counts.fetches += 1;
-        self.counts.fetched_nothing += u64::from(record.is_nothing());
-        self.create(hash, record, HEAT_AWAITED, placement);
     }
 
     /// Takes a key that has no older versions here out of the indexes.
@@ -414,21 +402,9 @@ impl ShardState {
             }
             // It goes on from there: then it was in memory, and is counted right.
             Some(_) if known.is_some_and(|(known, _)| known > version) => {}
-            Some(_) | None => self.live_keys -= usize::from(!was_deleted),
+            Some(_) | None if was_deleted || self.is_wiped_after(revision) => {}
+            Some(_) | None => self.uncount_away(),
         }
-    }
-
-    /// A key that is stored, and is not to be in memory.
-    pub(crate) fn leave_out(
-        &mut self,
-        hash: u64,
-        revision: Revision,
-        is_live: bool,
-        filter_bytes_max: usize,
-    ) {
-        self.left_through = self.left_through.max(revision);
-        self.live_keys += usize::from(is_live);
-        self.filter.add(hash, filter_bytes_max);
     }
 
     /// What the indexes take changes in steps: it is looked at now and then.
@@ -462,12 +438,12 @@ impl ShardState {
     /// few slots that could not be trimmed earlier.
     pub(crate) fn trim(&mut self, slot: u32, retention: Retention<'_>) {
         self.trim_slot(slot, retention);
-        self.trim_earlier(retention);
+        self.trim_earlier(retention, TRIM_PER_WRITE);
     }
 
     /// Looks again at a few slots that could not be trimmed earlier.
-    fn trim_earlier(&mut self, retention: Retention<'_>) {
-        for _ in 0..TRIM_PER_WRITE.min(self.untrimmed.len()) {
+    fn trim_earlier(&mut self, retention: Retention<'_>, slots_max: usize) {
+        for _ in 0..slots_max.min(self.untrimmed.len()) {
             let Some(slot) = self.untrimmed.pop_front() else { return };
             self.slots[slot].is_queued = false;
             self.trim_slot(slot, retention);

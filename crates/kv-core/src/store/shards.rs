@@ -10,6 +10,8 @@ use super::shard::check::ShardStats;
 use super::shard::sweep::Sweep;
 use super::shard::{Retention, ShardState};
 use crate::critical::Critical;
+use crate::durability::Stamp;
+use crate::failpoint;
 use crate::memory::Memory;
 use crate::types::ShardIndex;
 
@@ -68,6 +70,23 @@ impl Shards {
     pub(crate) fn stats(&self, index: ShardIndex) -> ShardStats {
         let reads = self.shards[index.0].reads.load(Ordering::Relaxed);
         self.read(index).stats(index, reads)
+    }
+
+    /// Deletes every key that was committed before `wipe`, latching each shard for short.
+    pub(crate) fn wipe<'a>(
+        &'a self,
+        wipe: Stamp,
+        memory: &'a Memory,
+        retention: &dyn Fn() -> Retention<'a>,
+    ) {
+        for shard in self.indices() {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let mut state = self.write(shard);
+                from = state.wipe_some(at, wipe, &self.sweep(memory, retention()));
+                failpoint::cross("txn.mid_install");
+            }
+        }
     }
 
     pub(crate) fn write(&self, shard: ShardIndex) -> Writing<'_> {

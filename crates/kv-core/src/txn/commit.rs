@@ -14,6 +14,7 @@ use crate::error::{AbortReason, Error};
 use crate::failpoint;
 use crate::key::Key;
 use crate::limits::{KEYS_PER_LATCH_MAX, SWEEP_PER_WRITE};
+use crate::lock::Mode;
 use crate::lock::table::Wake;
 use crate::step::{Fetch, Step};
 use crate::store::record::Record;
@@ -28,7 +29,8 @@ impl Shared {
         self.order.wait_for_room();
         let _whole = Critical::enter();
         let touched = in_shard_order(tree);
-        let prepared = match self.prepare(&touched, &tree.judged) {
+        let wipes = tree.is_wiped() && self.has_keys();
+        let prepared = match self.prepare(&touched, &tree.judged, wipes) {
             Ok(prepared) => prepared,
             Err(pause) => {
                 tree.touched = touched.into_iter().collect();
@@ -39,7 +41,12 @@ impl Shared {
         let revision = match prepared {
             Some(mut prepared) => {
                 let append = |stamp| prepared.append(stamp);
-                let install = |stamp| self.end(tree, touched, Some(stamp), &mut wake);
+                let install = |stamp| {
+                    self.end(tree, touched, Some(stamp), &mut wake);
+                    if wipes {
+                        self.shards.wipe(stamp, &self.memory, &|| self.retention());
+                    }
+                };
                 let stamp = self.order.commit(self.clock(), append, install);
                 self.log_appended();
                 Some(stamp.revision)
@@ -54,21 +61,34 @@ impl Shared {
     }
 
     /// Decides what a commit of these makes, encodes it and reserves its place in the log. `None`
-    /// if it makes nothing: deletes of what is not there do not.
-    fn prepare(&self, touched: &[(Key, Touched)], judged: &Judged) -> Step<Option<Prepared<'_>>> {
+    /// if it makes nothing: deletes of what is not there do not. With `wipes`, every key that it
+    /// does not write is deleted.
+    fn prepare(
+        &self,
+        touched: &[(Key, Touched)],
+        judged: &Judged,
+        wipes: bool,
+    ) -> Step<Option<Prepared<'_>>> {
         let Some(log) = self.log() else {
-            let prepared = self.changes_something(touched, judged).then(Prepared::default);
+            let makes_something = wipes || self.changes_something(touched, judged);
+            let prepared = makes_something.then(Prepared::default);
             prepared.as_ref().map_or(Ok(()), Prepared::pass)?;
             return Ok(prepared);
         };
         let planned = self.plan(touched, judged);
-        if planned.is_empty() {
+        if planned.is_empty() && !wipes {
             return Ok(None);
         }
         let mut size = CommitSize::default();
+        if wipes {
+            size.add(0);
+        }
         planned.iter().for_each(|(record, _)| size.add(record.data_bytes()));
         let reservation = Reservation::new(log, size)?;
         let mut payload = Payload::new();
+        if wipes {
+            log.encode_wipe(&mut payload);
+        }
         let mut changes = planned.iter().map(|&(record, version)| record.change(version));
         log.encode(&mut changes, &mut payload);
         let prepared = Prepared { payload, reservation: Some(reservation) };
@@ -115,13 +135,16 @@ impl Shared {
         self.leave(tree, wake);
     }
 
-    /// Gives back what a rolled back child held.
-    pub(crate) fn give_back(&self, tree: TreeId, given_back: Vec<GivenBack>) {
+    /// Gives back what a rolled back child held, and the lock on all keys if `with_all` says so.
+    pub(crate) fn give_back(&self, tree: TreeId, given_back: Vec<GivenBack>, with_all: bool) {
         let mut wake = Wake::default();
         for GivenBack { key, hash, shard, keep } in given_back {
             let mut state = self.shards.write(shard);
             failpoint::cross("lock.before_release");
             state.locks.release(hash, &key, tree, keep, &mut wake);
+        }
+        if with_all {
+            self.release_ranges(tree, Some(Mode::Shared), &mut wake);
         }
         self.waits.wake(&self.shards, &wake);
     }
@@ -186,16 +209,25 @@ impl Shared {
 
     /// Releases the ranges and the read view, and wakes who waited.
     fn leave(&self, tree: &mut Tree, mut wake: Wake) {
-        if !tree.ranges.is_empty() {
-            for shard in self.shards.indices() {
-                self.shards.write(shard).locks.release_ranges(tree.id, &mut wake);
-            }
+        if tree.has_ranges() {
+            self.release_ranges(tree.id, None, &mut wake);
         }
         tree.clear();
         self.waits.wake(&self.shards, &wake);
         if let Some(view) = tree.view.take() {
             self.views.close(view.revision);
         }
+    }
+
+    fn release_ranges(&self, tree: TreeId, keep: Option<Mode>, wake: &mut Wake) {
+        for shard in self.shards.indices() {
+            self.shards.write(shard).locks.release_ranges(tree, keep, wake);
+        }
+    }
+
+    /// Whether there is any key, expired ones included as long as they are not deleted.
+    fn has_keys(&self) -> bool {
+        self.shards.indices().any(|shard| self.shards.read(shard).key_count() > 0)
     }
 
     /// Has a few keys of the shard give way, if memory is full.

@@ -50,7 +50,9 @@
 //! 2. A tree that is aborted holds no locks, no view and no writes.
 //! 3. What has expired for a transaction once has expired for it to its end, and what has not, has
 //!    not: a view judges at the time of the view, a SERIALIZABLE one when it first locks the key.
-//! 4. An operation that pauses has changed nothing but locks, and can be called again.
+//! 4. Of a tree that has deleted every key, all keys are locked to be written, and it sees nothing
+//!    but what it has written since. What it commits of keys that it has not written is a delete.
+//! 5. An operation that pauses has changed nothing but locks, and can be called again.
 
 pub(crate) mod write;
 

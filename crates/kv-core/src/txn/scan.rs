@@ -187,6 +187,10 @@ pub struct Scan {
     turn: Turn,
     takes_turns: bool,
     shows_deletes: bool,
+    /// Who has deleted what is committed, and not committed that: it is shown as deleted.
+    wiped_by: Option<TxnId>,
+    /// Whether the transaction has deleted what is committed: it is not shown at all.
+    shows_own_only: bool,
     /// At what time what expires is judged: all that the scan shows is.
     judged: Judged,
     /// A scan reads one state to its end, even if its transaction has ended.
@@ -216,14 +220,24 @@ impl Scan {
             turn: Turn::default(),
             takes_turns: !options.conditions.is_empty(),
             shows_deletes: false,
+            wiped_by: None,
+            shows_own_only: false,
             judged,
             view,
         }
     }
 
-    /// Shows uncommitted deletes as rows without a value.
-    pub(crate) fn with_deletes(mut self) -> Scan {
+    /// Shows uncommitted deletes as rows without a value; all that is committed, if a transaction
+    /// has deleted that.
+    pub(crate) fn with_deletes(mut self, wiped_by: Option<TxnId>) -> Scan {
         self.shows_deletes = true;
+        self.wiped_by = wiped_by;
+        self
+    }
+
+    /// Shows nothing of what is committed.
+    pub(crate) fn without_committed(mut self) -> Scan {
+        self.shows_own_only = true;
         self
     }
 
@@ -240,7 +254,13 @@ impl Scan {
         let view = OpenView::at(&self.shared, self.view.revision);
         let overlay = self.layers.overlay.clone().collect();
         let twin = Scan::new(&self.shared, &self.options, view, self.judged.clone(), overlay);
-        Scan { shows_deletes: self.shows_deletes, takes_turns: self.takes_turns, ..twin }
+        Scan {
+            shows_deletes: self.shows_deletes,
+            takes_turns: self.takes_turns,
+            wiped_by: self.wiped_by,
+            shows_own_only: self.shows_own_only,
+            ..twin
+        }
     }
 
     /// The next row. Never pauses for a lock, only for values that are elsewhere and, if there are
@@ -333,7 +353,10 @@ impl Scan {
                     if self.takes_turns {
                         self.turn.take()?;
                     }
-                    self.layers.next(&self.shared, &mut self.fetching)?
+                    match self.shows_own_only {
+                        false => self.layers.next(&self.shared, &mut self.fetching)?,
+                        true => self.layers.overlay.next().map(Layer::Own),
+                    }
                 }
             };
             let Some(layer) = next else { return Ok(None) };
@@ -359,6 +382,15 @@ impl Scan {
         Ok(Row { record: found.unwrap_or(row.record), txn: row.txn })
     }
 
+    /// The row of what is committed.
+    fn committed(&self, record: Record) -> Row {
+        let record = match self.wiped_by {
+            Some(_) => Record::tombstone(record.key()),
+            None => record,
+        };
+        Row { record, txn: self.wiped_by }
+    }
+
     /// The next row whose key meets the conditions, perhaps without its value.
     fn next_key(&mut self) -> Step<Option<Row>> {
         loop {
@@ -370,7 +402,7 @@ impl Scan {
                 };
                 self.gone = None;
                 if let Some(record) = record.filter(|record| self.judged.is_live(record, 0)) {
-                    return Ok(Some(Row { record, txn: None }));
+                    return Ok(Some(self.committed(record)));
                 }
             }
             match self.next_layer()? {
@@ -381,7 +413,7 @@ impl Scan {
                 }
                 Some(Layer::Committed(Hit::Record(record))) => {
                     if self.judged.is_live(&record, 0) {
-                        return Ok(Some(Row { record, txn: None }));
+                        return Ok(Some(self.committed(record)));
                     }
                 }
                 Some(Layer::Committed(Hit::Key(key, without))) => match without {

@@ -29,7 +29,10 @@ pub(crate) struct Tree {
     /// The root first, the innermost last. Never empty.
     pub(crate) scopes: Vec<Scope>,
     pub(crate) touched: BTreeMap<Key, Touched>,
+    /// Intervals that are locked to be read.
     pub(crate) ranges: Vec<Interval>,
+    /// Whether all keys are locked to be written.
+    holds_all: bool,
     /// At what time what expires is judged.
     pub(crate) judged: Judged,
     /// Of all writes, those included that scopes remember.
@@ -55,6 +58,8 @@ pub(crate) struct Scope {
     /// What the keys that it has changed were before. Empty for the root, which is undone by
     /// forgetting everything.
     undo: BTreeMap<Key, Before>,
+    /// Whether it has deleted every key. What it has written since is still there.
+    is_wiped: bool,
 }
 
 /// What a tree has to do with one key: always a lock, sometimes a write.
@@ -98,6 +103,7 @@ impl Tree {
             scopes: Vec::with_capacity(1),
             touched: BTreeMap::new(),
             ranges: Vec::new(),
+            holds_all: false,
             judged: view.map_or_else(Judged::default, |view| Judged::at(view.as_of_ms)),
             write_set_bytes: 0,
         }
@@ -110,7 +116,8 @@ impl Tree {
         begun: Instant,
         lock_wait_max: Option<Duration>,
     ) {
-        self.scopes.push(Scope { txn, begun, lock_wait_max, undo: BTreeMap::new() });
+        let undo = BTreeMap::new();
+        self.scopes.push(Scope { txn, begun, lock_wait_max, undo, is_wiped: false });
     }
 
     pub(crate) fn innermost(&self) -> &Scope {
@@ -135,11 +142,32 @@ impl Tree {
     }
 
     pub(crate) fn has_locks(&self) -> bool {
-        !self.touched.is_empty() || !self.ranges.is_empty()
+        !self.touched.is_empty() || self.has_ranges()
+    }
+
+    /// Whether it has any interval locked.
+    pub(crate) fn has_ranges(&self) -> bool {
+        self.holds_all || !self.ranges.is_empty()
+    }
+
+    /// Whether all keys are locked to be written.
+    pub(crate) fn holds_all(&self) -> bool {
+        self.holds_all
+    }
+
+    /// Whether it has deleted every key: then it sees nothing but what it has written since.
+    #[inline]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.holds_all && self.wiped_by().is_some()
+    }
+
+    /// Which of its transactions has deleted every key, if one has.
+    pub(crate) fn wiped_by(&self) -> Option<TxnId> {
+        self.scopes.iter().rev().find(|scope| scope.is_wiped).map(|scope| scope.txn)
     }
 
     pub(crate) fn lock_count(&self) -> usize {
-        self.touched.len() + self.ranges.len()
+        self.touched.len() + self.ranges.len() + usize::from(self.holds_all)
     }
 
     pub(crate) fn write_set_bytes(&self) -> usize {
@@ -180,6 +208,10 @@ impl Tree {
     ) {
         match target {
             Target::Key { key, hash, shard } => self.note_lock(key, hash, shard, mode),
+            Target::Range(interval) if mode == Mode::Exclusive => {
+                debug_assert_eq!(interval, Interval::all());
+                self.holds_all = true;
+            }
             Target::Range(mut interval) => {
                 self.judged.note(&interval, now_ms());
                 self.ranges.retain(|held| match interval.merged(held) {
@@ -201,19 +233,38 @@ impl Tree {
         }
     }
 
+    /// Notes that every key is deleted, all of which are locked exclusively. Of the tree's own
+    /// writes none is left.
+    pub(crate) fn note_wipe(&mut self) {
+        debug_assert!(self.holds_all, "what is written is locked");
+        let is_written = |(_, held): &(&Key, &Touched)| held.write.is_some();
+        let written: Vec<Key> =
+            self.touched.iter().filter(is_written).map(|(key, _)| key.clone()).collect();
+        for key in written {
+            self.remember(&key);
+            if let Some(held) = self.touched.get_mut(&*key) {
+                self.write_set_bytes -= bytes_of(held.write.take().as_ref());
+            }
+        }
+        self.scopes.last_mut().into_iter().for_each(|scope| scope.is_wiped = true);
+    }
+
     /// Notes a write of a key that is locked exclusively.
     pub(crate) fn note_write(&mut self, key: &[u8], record: Record) {
         let txn = self.innermost().txn;
         if let Some((key, _)) = self.touched.get_key_value(key) {
             self.remember(&key.clone());
         }
+        // Where every key is deleted, a delete is no write of its own.
+        let is_needless = record.is_tombstone() && self.is_wiped();
         let Some(held) = self.touched.get_mut(key) else {
             debug_assert!(false, "what is written is locked");
             return;
         };
         debug_assert_eq!(held.mode, Mode::Exclusive);
-        self.write_set_bytes += record.memory_bytes();
-        let replaced = held.write.replace(Write { record, txn });
+        let write = (!is_needless).then_some(Write { record, txn });
+        self.write_set_bytes += bytes_of(write.as_ref());
+        let replaced = std::mem::replace(&mut held.write, write);
         self.write_set_bytes -= bytes_of(replaced.as_ref());
     }
 
@@ -222,6 +273,7 @@ impl Tree {
         let Some(child) = self.scopes.pop() else { return };
         let is_root = self.scopes.len() == 1;
         let Some(parent) = self.scopes.last_mut() else { return };
+        parent.is_wiped |= child.is_wiped;
         for (key, before) in child.undo {
             if let Some(write) = self.touched.get_mut(&*key).and_then(|held| held.write.as_mut()) {
                 write.txn = parent.txn;
@@ -238,8 +290,12 @@ impl Tree {
     pub(crate) fn clear(&mut self) {
         self.touched.clear();
         self.ranges.clear();
+        self.holds_all = false;
         self.judged.clear();
-        self.scopes.iter_mut().for_each(|scope| scope.undo.clear());
+        for scope in &mut self.scopes {
+            scope.undo.clear();
+            scope.is_wiped = false;
+        }
         self.write_set_bytes = 0;
     }
 
@@ -252,6 +308,7 @@ impl Tree {
 
     /// Undoes the writes of the innermost scope, which goes on and keeps its locks.
     pub(crate) fn undo_writes(&mut self) {
+        self.scopes.last_mut().into_iter().for_each(|scope| scope.is_wiped = false);
         let [_, .., scope] = &self.scopes[..] else {
             self.touched.values_mut().for_each(|held| held.write = None);
             self.write_set_bytes = 0;
@@ -264,6 +321,13 @@ impl Tree {
             self.write_set_bytes -= bytes_of(held.write.as_ref());
             held.write = write;
         }
+    }
+
+    /// Gives the lock on all keys back, after a scope was undone, unless another still needs it.
+    pub(crate) fn give_back_all(&mut self) -> bool {
+        let is_needless = self.holds_all && self.wiped_by().is_none();
+        self.holds_all &= !is_needless;
+        is_needless
     }
 
     /// Brings a key back to what it was before a scope, and says what lock that gives back.
@@ -364,6 +428,29 @@ mod tests {
         );
         assert_eq!(tree.writes_in(&Interval::all()).count(), 1);
         assert_eq!(tree.lock_count(), 3);
+    }
+
+    #[test]
+    fn a_scope_that_deleted_every_key_is_undone() {
+        let mut tree = tree_with_child(|tree| {
+            write(tree, b"child", b"1");
+            tree.note_granted(Target::Range(Interval::all()), Mode::Exclusive, || 0);
+            tree.note_wipe();
+            assert!(tree.is_wiped() && tree.writes_in(&Interval::all()).next().is_none());
+            write(tree, b"child", b"2");
+            write(tree, b"other", b"3");
+            lock(tree, b"parent", Mode::Exclusive);
+            tree.note_write(b"parent", Record::tombstone(b"parent"));
+            assert_eq!(tree.writes_in(&Interval::all()).count(), 2, "a delete is none of them");
+        });
+        tree.push_scope(TxnId(3), ManualClock::new(0).now(), None);
+        tree.undo_innermost();
+        assert!(!tree.give_back_all(), "it is still needed");
+        tree.undo_innermost();
+        assert!(tree.give_back_all() && !tree.is_wiped() && !tree.give_back_all());
+        assert_eq!(tree.own(b"parent").map(Record::value_bytes), Some(&b"old"[..]));
+        assert_eq!(tree.writes_in(&Interval::all()).count(), 1);
+        assert_eq!(tree.write_set_bytes(), Record::tombstone(b"parent").memory_bytes() + 3);
     }
 
     #[test]

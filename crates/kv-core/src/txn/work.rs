@@ -33,6 +33,13 @@ pub(crate) struct Pending {
     pub(crate) wait_max: Option<Duration>,
 }
 
+impl Pending {
+    /// Whether it is for an interval, in this mode.
+    fn is_range(&self, mode: Mode) -> bool {
+        self.mode == mode && matches!(self.target, Target::Range(_))
+    }
+}
+
 /// One command's access to its tree.
 pub(crate) struct Work<'a> {
     pub(crate) shared: &'a Arc<Shared>,
@@ -58,6 +65,9 @@ impl Work<'_> {
         }
         if let Some(own) = self.tree.own(key) {
             return Ok(Some(own.clone()).filter(|record| !record.is_tombstone()));
+        }
+        if self.tree.is_wiped() {
+            return Ok(None);
         }
         let found = match self.view() {
             Some(revision) if !for_update => self.shared.seen_at(key, revision, self.fetching)?,
@@ -102,7 +112,8 @@ impl Work<'_> {
             None
         };
         // Judged even if an own write hides it: a commit that ends in a delete has to know.
-        let is_live = newest.as_ref().is_some_and(|newest| self.judge(newest));
+        let is_wiped = self.tree.is_wiped();
+        let is_live = !is_wiped && newest.as_ref().is_some_and(|newest| self.judge(newest));
         let current = Current::new(self.tree.own(key), newest.as_ref(), |_| is_live);
         let (written, record) = write.decide(key, current)?;
         if let Some(record) = record {
@@ -111,6 +122,17 @@ impl Work<'_> {
             self.tree.note_write(key, record);
         }
         Ok(written)
+    }
+
+    /// Deletes every key, those included that the transaction has written.
+    pub(crate) fn delete_all(&mut self) -> Step<()> {
+        self.refuse_if_readonly()?;
+        if self.tree.isolation != Isolation::Serializable {
+            return Err(Error::DeleteAllNeedsSerializable.into());
+        }
+        self.lock_all()?;
+        self.tree.note_wipe();
+        Ok(())
     }
 
     fn refuse_if_readonly(&self) -> Result<(), Error> {
@@ -146,9 +168,9 @@ impl Work<'_> {
 
     /// Has the key locked at least in this mode when it returns well.
     pub(crate) fn lock_key(&mut self, key: &[u8], mode: Mode) -> Step<()> {
-        self.settle(
-            |target| matches!(target, Target::Key { key: wanted, .. } if **wanted == *key),
-        )?;
+        self.settle(|pending| {
+            matches!(&pending.target, Target::Key { key: wanted, .. } if **wanted == *key)
+        })?;
         let (key, hash, shard) = match self.tree.touched.get_key_value(key) {
             Some((_, held)) if held.mode >= mode => return Ok(()),
             Some((key, held)) => (key.clone(), held.hash, held.shard),
@@ -177,22 +199,34 @@ impl Work<'_> {
         Ok(passed.map_err(Error::injected)?)
     }
 
-    /// Has the interval locked at least in this mode when it returns well.
-    pub(crate) fn lock_interval(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
-        if interval.is_empty() || self.tree.ranges.iter().any(|held| held.covers(interval)) {
+    /// Has the interval locked at least to be read when it returns well.
+    pub(crate) fn lock_interval(&mut self, interval: &Interval) -> Step<()> {
+        let is_held = |tree: &Tree| tree.ranges.iter().any(|held| held.covers(interval));
+        if interval.is_empty() || is_held(self.tree) {
             return Ok(());
         }
-        self.settle(|target| matches!(target, Target::Range(wanted) if wanted == interval))?;
-        if self.tree.ranges.iter().any(|held| held.covers(interval)) {
+        self.settle(|pending| {
+            pending.is_range(Mode::Shared) && pending.target == Target::Range(interval.clone())
+        })?;
+        if is_held(self.tree) {
             return Ok(());
         }
-        self.lock_range(interval, mode)
+        self.lock_range(interval)
     }
 
-    /// Asks for a lock on the interval.
-    fn lock_range(&mut self, interval: &Interval, mode: Mode) -> Step<()> {
+    /// Asks for a shared lock on the interval.
+    fn lock_range(&mut self, interval: &Interval) -> Step<()> {
         self.check_lock_count()?;
-        self.queue_for(Target::Range(interval.clone()), mode)
+        self.queue_for(Target::Range(interval.clone()), Mode::Shared)
+    }
+
+    /// Has all keys locked exclusively when it returns well, however many locks there are already.
+    pub(crate) fn lock_all(&mut self) -> Step<()> {
+        self.settle(|pending| pending.is_range(Mode::Exclusive))?;
+        if self.tree.holds_all() {
+            return Ok(());
+        }
+        self.queue_for(Target::Range(Interval::all()), Mode::Exclusive)
     }
 
     fn check_lock_count(&self) -> Result<(), Error> {
@@ -210,11 +244,11 @@ impl Work<'_> {
 
     /// Notes what an earlier wait came to. Pauses again if it goes on; but a wait for something
     /// else than is wanted now belongs to an operation that was given up, and is given up too.
-    fn settle(&mut self, is_wanted: impl FnOnce(&Target) -> bool) -> Step<()> {
+    fn settle(&mut self, is_wanted: impl FnOnce(&Pending) -> bool) -> Step<()> {
         let whole = Critical::enter();
         let Some(pending) = self.pending.take() else { return Ok(()) };
         debug_assert_eq!(pending.tree, self.tree.id);
-        let is_wanted = is_wanted(&pending.target);
+        let is_wanted = is_wanted(&pending);
         if !is_wanted {
             self.shared.waits.expire(&self.shared.shards, self.session);
         }
@@ -285,7 +319,10 @@ impl Work<'_> {
         let interval = options.examined();
         loop {
             // The interval that is wanted may have changed with the rows: any range will do.
-            self.settle(|target| matches!(target, Target::Range(_)))?;
+            self.settle(|pending| pending.is_range(Mode::Shared))?;
+            if self.tree.is_wiped() {
+                return Ok(());
+            }
             let examined = match options.limit {
                 None => interval.clone(),
                 Some(0) => return Ok(()),
@@ -302,7 +339,7 @@ impl Work<'_> {
             if examined.is_empty() || self.tree.ranges.iter().any(|held| held.covers(&examined)) {
                 return Ok(());
             }
-            self.lock_range(&examined, Mode::Shared)?;
+            self.lock_range(&examined)?;
         }
     }
 }

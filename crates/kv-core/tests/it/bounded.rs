@@ -59,19 +59,34 @@ impl Cellar {
         let Some(&(Stamp { revision, .. }, _)) = logged.last() else { return };
         let mut stored = self.stored.lock().unwrap();
         for (stamp, payload) in &logged {
-            let mut rest = &payload[..];
+            let (is_wipe, mut rest) = match payload.strip_prefix(&WIPE[..]) {
+                Some(rest) => (true, rest),
+                None => (false, &payload[..]),
+            };
             while !rest.is_empty() {
                 let (key, fetched) = decode(&mut rest, *stamp);
                 let versions = stored.entry(key).or_default();
                 let before = versions.last().map(|last: &Fetched| last.version.0);
                 assert!(before.is_none_or(|before| before + 1 == fetched.version.0));
-                versions.push(fetched);
-                let kept = versions.len().min(self.history);
-                versions.drain(..versions.len() - kept);
+                self.push(versions, fetched);
+            }
+            for versions in stored.values_mut().filter(|_| is_wipe) {
+                let Some(last) = versions.last() else { continue };
+                if last.value.is_some() && last.stamp.revision < stamp.revision {
+                    let version = Version(last.version.0 + 1);
+                    let delete = Fetched { version, stamp: *stamp, value: None, expires_ms: None };
+                    self.push(versions, delete);
+                }
             }
         }
         drop(stored);
         db.note_folded(revision);
+    }
+
+    fn push(&self, versions: &mut Vec<Fetched>, newest: Fetched) {
+        versions.push(newest);
+        let kept = versions.len().min(self.history);
+        versions.drain(..versions.len() - kept);
     }
 
     /// Forgets a key; the engine is still to be told.
@@ -81,6 +96,11 @@ impl Cellar {
 
     pub(crate) fn after_next_read(&self, act: impl FnOnce() + Send + 'static) {
         *self.after_next_read.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// How often something was fetched.
+    pub(crate) fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
     }
 
     fn count_fetch(&self) {
@@ -106,6 +126,9 @@ fn decode(rest: &mut &[u8], stamp: Stamp) -> (Vec<u8>, Fetched) {
     (key, Fetched { version: Version(version), stamp, value, expires_ms })
 }
 
+/// What the payload of a commit that deletes all else begins with.
+const WIPE: [u8; 8] = [0xff; 8];
+
 impl CommitLog for Cellar {
     fn reserve(&self, _size: CommitSize) -> Step<u64> {
         Ok(0)
@@ -124,6 +147,10 @@ impl CommitLog for Cellar {
             payload.extend_from_slice(key);
             payload.extend_from_slice(value);
         }
+    }
+
+    fn encode_wipe(&self, payload: &mut Payload) {
+        payload.extend_from_slice(&WIPE);
     }
 
     fn append(&self, stamp: Stamp, payload: &mut Payload, _reserved: u64) {
@@ -227,6 +254,7 @@ enum Command {
     Add(usize, Index),
     Delete(usize, Index),
     Expire(usize, Index, Option<u64>),
+    DeleteAll(usize),
     Get(usize, Index, bool),
     Meta(usize, Index),
     Version(usize, Index, u64),
@@ -266,6 +294,7 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         4 => (of(), index()).prop_map(|(s, k)| Command::Delete(s, k)),
         2 => (of(), index(), prop::option::of(1..60u64))
             .prop_map(|(s, k, ttl)| Command::Expire(s, k, ttl)),
+        1 => of().prop_map(Command::DeleteAll),
         14 => (of(), index(), any::<bool>()).prop_map(|(s, k, u)| Command::Get(s, k, u)),
         2 => (of(), index()).prop_map(|(s, k)| Command::Meta(s, k)),
         2 => (of(), index(), 0..6u64).prop_map(|(s, k, n)| Command::Version(s, k, n)),
@@ -461,6 +490,10 @@ impl Store {
                 let expire = |s: &mut Session| s.expire_after(None, &key(index), *ttl);
                 format!("{}", run(&mut self.sessions[*session], expire)?)
             }
+            Command::DeleteAll(session) => {
+                let delete_all = |s: &mut Session| s.delete_all(None);
+                format!("{:?}", run(&mut self.sessions[*session], delete_all)?)
+            }
             other => panic!("{other:?} is no write"),
         };
         Ok(shown)
@@ -471,6 +504,7 @@ impl Store {
 fn agree(holds: Holds, history: usize, shards: usize, bound: Bound, commands: &[Command]) {
     let mut bounded = Store::new(holds, history, shards, Some(bound));
     let mut unbounded = Store::new(Holds::Nothing, history, shards, None);
+    let mut wiped = None;
     for (at, command) in commands.iter().enumerate() {
         if at % 8 == 7 {
             bounded.cellar.fold(&bounded.db);
@@ -488,6 +522,13 @@ fn agree(holds: Holds, history: usize, shards: usize, bound: Bound, commands: &[
         };
         // Which of several holders an error names is chance.
         let [answer, expected] = [answer, expected].map(|it| it.map_err(|error| error.code()));
+        if matches!(answer, Err("PRUNED" | "IO")) && wiped.is_some() {
+            // Of what was not in memory when all was deleted, no more is kept than the history.
+            continue;
+        }
+        if expected.is_ok() && matches!(command, Command::DeleteAll(_)) {
+            wiped = Some(at);
+        }
         if [&answer, &expected].contains(&&Err("PRUNED")) && unbounded.may_be_pruned(command) {
             continue;
         }

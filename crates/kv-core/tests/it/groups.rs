@@ -321,3 +321,51 @@ fn a_random_key_is_one_that_is_there() {
     let there = [&b"a"[..], b"c", b"d"].map(|key| Some(key.to_vec()));
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), there);
 }
+
+#[test]
+fn a_group_that_deletes_all_is_one_commit_and_begins_anew_after_a_pause() {
+    let db = Database::builder().shards(3).open();
+    let (mut one, mut other) = (db.session(), db.session());
+    put_all(&mut one, &["a", "b", "c"], "old").unwrap();
+    let watched = one.watch(None, b"a").unwrap();
+    other.begin(BeginOptions::default()).unwrap();
+    assert_eq!(get(&mut other, "c").as_deref(), Some("old"));
+    let before = db.revision().0;
+    let locks = GroupLocks { all: true, ..locks(&["a", "b"], &[]) };
+    let mut has_yielded = false;
+    let mut body = |session: &mut Session| {
+        assert!(session.is_as_watched(&watched)?);
+        put(session, "a", "lost")?;
+        session.delete_all(None)?;
+        assert!(!session.exists(None, b"a")? && !session.is_as_watched(&watched)?);
+        put(session, "b", "new")?;
+        if !std::mem::replace(&mut has_yielded, true) {
+            return Err(Pause::Yield);
+        }
+        Ok(())
+    };
+    waits(one.group(None, &locks, &mut body));
+    other.commit(None).unwrap();
+    assert!(matches!(one.group(None, &locks, &mut body), Err(Pause::Yield)));
+    waits(put(&mut other, "d", "while it goes on"));
+    one.group(None, &locks, &mut body).unwrap();
+    assert_eq!(db.revision().0, before + 1);
+    assert_eq!([get(&mut one, "a"), get(&mut one, "b")], [None, Some("new".into())]);
+    run(&mut other, |other| put(other, "d", "then")).unwrap();
+    // In a transaction it is nested, and one that fails has done nothing.
+    one.begin(BeginOptions::default()).unwrap();
+    put(&mut one, "e", "own").unwrap();
+    let fails = |session: &mut Session| {
+        session.delete_all(None)?;
+        put(session, "", "")
+    };
+    failed(one.group(None, &locks, fails));
+    assert_eq!(get(&mut one, "e").as_deref(), Some("own"));
+    put(&mut other, "d", "it is free").unwrap();
+    one.group(None, &locks, |session| session.delete_all(None)).unwrap();
+    assert_eq!(get(&mut one, "e"), None);
+    one.commit(None).unwrap();
+    assert_eq!(db.stats().keys, 0);
+    drop((one, other));
+    db.check_idle().unwrap();
+}

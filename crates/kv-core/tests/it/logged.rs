@@ -67,6 +67,10 @@ impl CommitLog for Notes {
         }
     }
 
+    fn encode_wipe(&self, payload: &mut Payload) {
+        payload.extend_from_slice(b" all=-");
+    }
+
     fn append(&self, stamp: Stamp, payload: &mut Payload, reserved: u64) {
         let changes = String::from_utf8_lossy(payload).into_owned();
         self.lines.lock().unwrap().push(format!("{}:{changes}", stamp.revision));

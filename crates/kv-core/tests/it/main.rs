@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod bounded;
+mod delete_all;
 mod driving;
 mod embedded;
 mod eviction;

@@ -499,6 +499,10 @@ impl CommitLog for Log {
         codec::encode(changes, payload);
     }
 
+    fn encode_wipe(&self, payload: &mut Payload) {
+        codec::encode_wipe(payload);
+    }
+
     fn append(&self, stamp: Stamp, payload: &mut Payload, reserved: u64) {
         let mut appended = self.appended.lock();
         assert_eq!(stamp.revision.0, appended.last.0 + 1, "commits are appended in their order");

@@ -12,7 +12,7 @@
 //! become long enough is followed by another; those whose commits are all in the snapshot are
 //! removed.
 //!
-//! # Format 1
+//! # Format 2
 //!
 //! All integers are little endian. Checksums are CRC-32C. Each is seeded with what it belongs to:
 //! a batch header's with the segment's salt, a record's with that and the number of its batch, so
@@ -23,7 +23,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 0..8 | `kv-log\r\n` |
-//! | 8..12 | format, 1 |
+//! | 8..12 | format, 2; 1 has no wipes, and is the same otherwise |
 //! | 12..16 | flags, 0 |
 //! | 16..32 | identity of the database |
 //! | 32..40 | number of the segment, as in its name |

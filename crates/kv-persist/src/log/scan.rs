@@ -34,6 +34,11 @@ pub struct RecordView<'a> {
 }
 
 impl<'a> RecordView<'a> {
+    /// Whether it deletes every key that is not among its changes.
+    pub fn is_wipe(&self) -> bool {
+        codec::is_wipe(self.payload)
+    }
+
     /// Its changes. Each is an error if the payload is not what this program writes.
     pub fn changes(&self) -> impl Iterator<Item = Result<kv_core::Change<'a>, Error>> {
         let view = *self;

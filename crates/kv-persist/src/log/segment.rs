@@ -12,8 +12,11 @@ use crate::stored::DatabaseId;
 
 /// Length of a segment's header, in bytes.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 128;
-/// The newest format that this program writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The format that this program writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 2;
+
+/// The oldest one that it reads. It lacks nothing but the mark of a wipe.
+const FORMAT_MIN: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"kv-log\r\n";
 const CHECKED_BYTES: usize = SEGMENT_HEADER_BYTES - 4;
@@ -89,23 +92,28 @@ impl SegmentHeader {
         }
         let checksum = bytes::u32_at(bytes, CHECKED_BYTES);
         let flags = u32::from_le_bytes(reader.take());
-        if checksum != crc32c::crc32c(&bytes[..CHECKED_BYTES]) || format != FORMAT || flags != 0 {
+        let is_whole = checksum == crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+        if !is_whole || format < FORMAT_MIN || flags != 0 {
             return Err(damaged("the checksum of its header is wrong"));
         }
         Ok(SegmentHeader::fields(reader))
     }
 
-    /// Reads a header as if it said that it has the format that this program knows.
+    /// Reads a header as if it said that it has a format that this program knows.
     ///
     /// # Errors
     ///
     /// As [`SegmentHeader::decode`].
     pub(super) fn decode_as_known(path: &Path, bytes: &[u8]) -> Result<SegmentHeader, Error> {
         let mut bytes = bytes[..bytes.len().min(SEGMENT_HEADER_BYTES)].to_vec();
-        if let Some(format) = bytes.get_mut(MAGIC.len()..MAGIC.len() + 4) {
-            format.copy_from_slice(&FORMAT.to_le_bytes());
+        let mut decoded = SegmentHeader::decode(path, &bytes);
+        for format in FORMAT_MIN..=FORMAT {
+            if let (Err(_), Some(said)) = (&decoded, bytes.get_mut(MAGIC.len()..MAGIC.len() + 4)) {
+                said.copy_from_slice(&format.to_le_bytes());
+                decoded = SegmentHeader::decode(path, &bytes);
+            }
         }
-        SegmentHeader::decode(path, &bytes)
+        decoded
     }
 
     /// Reads a header whatever its checksum says: each field may be right or wrong.
@@ -195,6 +203,30 @@ mod tests {
             assert!(error.is_refusal(), "{error}");
         }
         assert!(SegmentHeader::decode(path, &good[..127]).is_err());
+    }
+
+    #[test]
+    fn the_format_before_is_read_and_any_other_refused() {
+        let path = Path::new("x");
+        let of_format = |format: u32| {
+            let mut bytes = header().encode();
+            bytes[8..12].copy_from_slice(&format.to_le_bytes());
+            let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+            bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
+            bytes
+        };
+        for format in [1, 2] {
+            let bytes = of_format(format);
+            assert_eq!(SegmentHeader::decode(path, &bytes).expect("known"), header());
+            // Only the number is not as it was written.
+            let mut bad = bytes;
+            bad[8..12].copy_from_slice(&77_u32.to_le_bytes());
+            assert_eq!(SegmentHeader::decode_as_known(path, &bad).expect("whole"), header());
+        }
+        assert!(SegmentHeader::decode(path, &of_format(0)).is_err());
+        let later = SegmentHeader::decode(path, &of_format(3)).expect_err("later");
+        assert!(matches!(later, Error::FromTheFuture { found: 3, known: 2, .. }), "{later}");
+        assert!(SegmentHeader::decode_as_known(path, &of_format(3)).is_err());
     }
 
     #[test]

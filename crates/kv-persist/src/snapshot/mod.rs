@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
-use kv_core::{Holds, PageRequest, Revision, Version};
+use kv_core::{Holds, PageRequest, Revision, Stamp, Version};
 
 pub use kv_core::Older;
 
@@ -24,7 +24,7 @@ pub const PIECE_BYTES: u64 = 48 << 20;
 
 /// The versions of one key that a fold adds, oldest first; never none. They follow the key's
 /// newest version in the snapshot: there is no number missing, unless `history` let some be left
-/// out because newer ones supersede them.
+/// out because newer ones supersede them, or a [wipe](Fold::wipe) came before the first of them.
 #[derive(Debug)]
 pub struct KeyChanges<'a> {
     /// The versions, with the same key.
@@ -35,6 +35,10 @@ pub struct KeyChanges<'a> {
 pub struct Fold<'a> {
     /// The changed keys, in the order of their bytes, each once.
     pub keys: Vec<KeyChanges<'a>>,
+    /// The first of these commits that deleted every key, if one did. What it did to changed keys,
+    /// after the first change, is among the changes; all others that the snapshot has as they were
+    /// get their [delete](crate::wipes) now, and so do changed ones before their first change.
+    pub wipe: Option<Stamp>,
     /// The revision that the snapshot has afterwards, and its time.
     pub through: Through,
     /// Told from time to time how many of the keys are done.
@@ -50,7 +54,7 @@ pub type Turn<'a> = dyn Fn(&mut (dyn FnMut() + Send)) + 'a;
 impl<'a> Fold<'a> {
     /// A fold of which nobody need be told, and which is in nobody's way.
     pub fn new(keys: Vec<KeyChanges<'a>>, through: Through) -> Fold<'a> {
-        Fold { keys, through, progress: &|_| {}, turn: &|act| act() }
+        Fold { keys, wipe: None, through, progress: &|_| {}, turn: &|act| act() }
     }
 }
 

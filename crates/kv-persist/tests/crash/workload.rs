@@ -62,6 +62,7 @@ struct Client {
 #[derive(Debug)]
 struct Scope {
     txn: TxnId,
+    isolation: Isolation,
     changes: Changes,
 }
 
@@ -110,6 +111,7 @@ impl Workload {
             (0..10, true) if client.scopes.len() < DEPTH_MAX => client.begin(store, random),
             (10..40, true) => return client.commit(store, journal),
             (40..50, true) => client.rollback(store),
+            (50..52, _) if client.can_delete_all() => client.delete_all(store, journal),
             _ => client.write(store, journal, random, values_made),
         };
         match outcome {
@@ -128,21 +130,24 @@ impl Client {
     fn begin(&mut self, store: &Store, random: &mut StdRng) -> Result<(), Refusal> {
         let parent = if self.scopes.is_empty() { Parent::None } else { Parent::Current };
         let isolation = [Isolation::Serializable, Isolation::Snapshot][random.random_range(0..2)];
-        let isolation = self.scopes.is_empty().then_some(isolation);
-        let txn = self.session.begin(BeginOptions { parent, isolation, ..Default::default() });
+        let isolation = self.scopes.last().map_or(isolation, |parent| parent.isolation);
+        let isolated = self.scopes.is_empty().then_some(isolation);
+        let options = BeginOptions { parent, isolation: isolated, ..Default::default() };
+        let txn = self.session.begin(options);
         let txn = txn.map_err(|error| refusal(store, error.into()))?;
-        self.scopes.push(Scope { txn, changes: Changes::new() });
+        self.scopes.push(Scope { txn, isolation, changes: Changes::new() });
         Ok(())
     }
 
     fn commit(&mut self, store: &Store, journal: &mut Journal) -> Result<(), Violation> {
-        let Some(Scope { txn, changes }) = self.scopes.pop() else { return Ok(()) };
+        let Some(scope) = self.scopes.pop() else { return Ok(()) };
+        let Scope { txn, isolation, changes } = scope;
         let outcome = drive(store, &mut self.session, |session| session.commit(Some(txn)));
         match (outcome, self.scopes.last_mut()) {
             (Ok(()), Some(parent)) => parent.changes.extend(changes),
             (Ok(()), None) => return journal.commit(changes, self.session.last_commit().0),
             // It stays open, and may be committed again.
-            (Err(Refusal::Refused), _) => self.scopes.push(Scope { txn, changes }),
+            (Err(Refusal::Refused), _) => self.scopes.push(Scope { txn, isolation, changes }),
             (Err(Refusal::Aborted), _) => {
                 self.scopes.clear();
                 self.session.rollback_all();
@@ -155,6 +160,19 @@ impl Client {
     fn rollback(&mut self, store: &Store) -> Result<(), Refusal> {
         let Some(Scope { txn, .. }) = self.scopes.pop() else { return Ok(()) };
         self.session.rollback(Some(txn)).map_err(|error| refusal(store, error.into()))
+    }
+
+    fn can_delete_all(&self) -> bool {
+        self.scopes.iter().all(|scope| scope.isolation == Isolation::Serializable)
+    }
+
+    fn delete_all(&mut self, store: &Store, journal: &mut Journal) -> Result<(), Refusal> {
+        let txn = self.scopes.last().map(|scope| scope.txn);
+        drive(store, &mut self.session, |session| session.delete_all(txn))?;
+        let own = self.scopes.iter().flat_map(|scope| scope.changes.keys());
+        let keys = journal.state().keys().chain(own).cloned();
+        let changes: Changes = keys.map(|key| (key, None)).collect();
+        self.note(changes, journal)
     }
 
     fn write(
@@ -197,11 +215,14 @@ impl Client {
                 (key, Some(Value::from(value)))
             }
         };
-        let change = (key.to_owned(), value);
+        self.note(Changes::from([(key.to_owned(), value)]), journal)
+    }
+
+    /// Notes what a command has changed, which is committed if it was outside a transaction.
+    fn note(&mut self, changes: Changes, journal: &mut Journal) -> Result<(), Refusal> {
         match self.scopes.last_mut() {
-            Some(scope) => drop(scope.changes.insert(change.0, change.1)),
+            Some(scope) => scope.changes.extend(changes),
             None => {
-                let changes = Changes::from([change]);
                 let revision = self.session.last_commit().0;
                 journal.commit(changes, revision).map_err(Refusal::Violation)?;
             }

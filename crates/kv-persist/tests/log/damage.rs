@@ -220,8 +220,8 @@ fn a_segment_of_another_database_or_from_the_future_is_refused() {
     assert!(text.contains("another database"), "{text}");
 
     let place = three_segments();
-    edit(&place.last_segment(), |bytes| bytes[8] = 2);
-    assert!(matches!(place.refusal(), Error::FromTheFuture { found: 2, known: 1, .. }));
+    edit(&place.last_segment(), |bytes| bytes[8] = 3);
+    assert!(matches!(place.refusal(), Error::FromTheFuture { found: 3, known: 2, .. }));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod backups;
 mod bounded;
 mod busy;
 mod clock;
+mod delete_all;
 mod forgetting;
 
 use std::path::Path;

@@ -230,7 +230,8 @@ impl Client {
             RedisCommand::Config(part) => self.config(part, out)?,
             RedisCommand::DbSize => self.db_size(out),
             RedisCommand::FlushAll => {
-                return Err(Refusal::new("ERR FLUSHALL is on its way").into());
+                self.session.delete_all(None)?;
+                write::simple(out, "OK");
             }
             RedisCommand::Info(sections) => self.redis_info(sections, out),
             RedisCommand::Time => self.time(out),

@@ -2,7 +2,8 @@
 //! written is refused untouched.
 //!
 //! `golden/v1` is a data directory of format 1, of either kind of snapshot, with a conversation
-//! that tells what is in it; `golden/v2` has the SQLite file of format 2. They were made by
+//! that tells what is in it; `golden/v2` has the SQLite file of format 2, `golden/v3` a log of
+//! format 2, in which everything is deleted at once. They were made by
 //!
 //! ```text
 //! cargo test -p kv-server --test durability -- --ignored formats::golden_data_is_made
@@ -11,13 +12,21 @@
 //! and are never made again: a later format gets a directory of its own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use kv_core::Database;
+use kv_persist::checkpoint::thread::Schedule;
+use kv_persist::compress::Compression;
+use kv_persist::directory::SnapshotKind;
+use kv_persist::log::Durability;
+use kv_persist::stored::Keep;
+use kv_persist::{Store, StoreOptions};
 use kv_testkit::server::{Client, TestServer, on_directory};
 
 use crate::{Data, PROGRAM, files_of};
 
 /// What has the newest format, and of which one the directory is.
-const NEWEST: (&str, &[&str]) = ("v2", &["sqlite"]);
+const NEWEST: (&str, &[&str]) = ("v3", &["sqlite", "json"]);
 
 /// What was done when the data was made.
 const COMMANDS: [&str; 19] = [
@@ -88,6 +97,11 @@ fn data_of_format_2_is_read() {
     is_read("v2", &["sqlite"]);
 }
 
+#[test]
+fn a_log_of_format_2_is_read() {
+    is_read("v3", &["sqlite", "json"]);
+}
+
 fn is_read(format: &str, kinds: &[&'static str]) {
     for kind in kinds {
         let data = Data::with_flags(&["--snapshot", kind]);
@@ -131,7 +145,9 @@ fn golden_data_is_made() {
             assert!(!reply.starts_with("ERR "), "{command}: {reply}");
         }
         // So that some of it is in the log.
+        drop(client);
         server.kill();
+        delete_all(&data, if *kind == "json" { SnapshotKind::Json } else { SnapshotKind::Sqlite });
         // What was allocated and not used is zeros, which are the end of the log like none.
         for (path, content) in files_of(&data) {
             if path.extension().is_some_and(|extension| extension == "log") {
@@ -147,6 +163,33 @@ fn golden_data_is_made() {
         let server = TestServer::start_command(on_directory(PROGRAM, &copy.path(), &flags));
         std::fs::write(golden.join("conversation.txt"), conversation(&server)).unwrap();
     }
+}
+
+/// Deletes everything, in a commit that writes a key itself; then another key is written.
+fn delete_all(data: &Path, snapshot: SnapshotKind) {
+    let schedule = Schedule { interval: Duration::from_hours(1), log_bytes: u64::MAX };
+    let options = StoreOptions {
+        dir: data.to_owned(),
+        snapshot,
+        durability: Durability::Fsync,
+        keep: Keep::Newest(10),
+        tombstone_retention: None,
+        schedule,
+        log_bytes_max: 1 << 30,
+        piece_bytes_max: u64::MAX,
+        key: None,
+        compression: Compression::None,
+        threads: 1,
+    };
+    let store = Store::open(options, &mut Database::builder()).unwrap();
+    store
+        .database()
+        .update(|txn| {
+            txn.delete_all()?;
+            txn.put("pair1", "after all was deleted")
+        })
+        .unwrap();
+    store.database().put("text", "again").unwrap();
 }
 
 fn put_one(data: &Data) {
@@ -165,10 +208,10 @@ fn a_log_of_a_later_format_is_refused_untouched() {
     put_one(&data);
     let segment = data.segments().pop().unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
     std::fs::write(&segment, bytes).unwrap();
     let told = data.refused();
-    assert!(told.contains("format 2") && told.contains(&segment.display().to_string()), "{told}");
+    assert!(told.contains("format 3") && told.contains(&segment.display().to_string()), "{told}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl ShardState {
         let Counts { evictions, fetches, fetched_nothing } = self.counts;
         ShardStats {
             index,
-            keys: self.live_keys,
+            keys: self.key_count(),
             bytes: self.bytes.records,
             resident_keys: self.slots.len() - self.nothings,
             memory_bytes: self.bytes.allocated + self.index_bytes(),
@@ -76,8 +76,7 @@ impl ShardState {
             ));
         }
         // Of keys that have left, nobody here knows whether they are deleted.
-        let has_left = self.left_through > Revision(0) || !self.filter.is_empty();
-        if live != self.live_keys && !(has_left && live < self.live_keys) {
+        if live != self.live_keys {
             return Some(format!("{live} keys, {} counted", self.live_keys));
         }
         let superseded = self.older.iter().map(VecDeque::len).sum::<usize>();

@@ -32,11 +32,13 @@ fn ended_ms(newest: &Record) -> Option<u64> {
 }
 
 impl ShardState {
-    /// Looks at up to so many slots for what has ended.
+    /// Looks at up to so many slots for what has ended, and at as many that kept more versions than
+    /// they were to: all keys may have, when all are deleted at once.
     pub(crate) fn end_some(&mut self, ending: &Ending<'_>, slots_max: u32) {
         if self.mortals == 0 {
             return;
         }
+        self.trim_earlier(ending.retention, slots_max as usize);
         for _ in 0..slots_max.min(self.slots.numbers()) {
             let number = self.ending_hand % self.slots.numbers();
             self.ending_hand = number + 1;

@@ -29,6 +29,7 @@
 
 use super::turns::Turn;
 use super::{Retention, ShardState};
+use crate::limits::TRIM_PER_WRITE;
 use crate::memory::{Memory, Way};
 use crate::store::placement::Placement;
 use crate::store::record::Record;
@@ -67,7 +68,7 @@ impl ShardState {
         if sweep.memory.way() == Way::Stay || !sweep.memory.is_over() {
             return false;
         }
-        self.trim_earlier(sweep.retention);
+        self.trim_earlier(sweep.retention, TRIM_PER_WRITE);
         let numbers = self.slots.numbers();
         let looks = looks_max.min(numbers);
         let mut has_given = false;
@@ -153,11 +154,20 @@ impl ShardState {
             && (slot.newest.expires_ms().is_none() || self.locks.is_free(hash, slot.newest.key()))
     }
 
+    /// Has a key leave, if it can; whether it could.
+    pub(super) fn let_leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> bool {
+        !self.slots[number].is_queued && self.leave(number, hash, sweep) == Outcome::Gave
+    }
+
     fn leave(&mut self, number: u32, hash: u64, sweep: &Sweep<'_>) -> Outcome {
         if !self.is_kept_elsewhere(number, hash, sweep) {
             return Outcome::NotNow;
         }
         let newest = &self.slots[number].newest;
+        let is_live = !newest.is_tombstone();
+        // One that is wiped exists no more, although what is stored of it does not say so yet.
+        self.live_away += usize::from(is_live && self.wipe_after(newest).is_none());
+        self.live_keys -= usize::from(is_live);
         if !newest.is_nothing() {
             self.left_through = self.left_through.max(newest.revision());
             self.filter.add(hash, sweep.filter_bytes_max);

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::super::tree::Tree;
 use super::{BeginOptions, Session};
 use crate::critical::Critical;
 use crate::error::Error;
@@ -36,6 +37,9 @@ pub struct GroupLocks {
     pub ranges: Vec<Interval>,
     /// Keys, and how.
     pub keys: BTreeMap<Box<[u8]>, Mode>,
+    /// Whether all keys are locked exclusively, before anything else: for a body that
+    /// [deletes all](Session::delete_all).
+    pub all: bool,
 }
 
 impl GroupLocks {
@@ -240,8 +244,11 @@ impl Session {
         let waited = now.saturating_duration_since(began);
         work.limit_wait(waited);
         if !has_view {
+            if locks.all {
+                work.lock_all()?;
+            }
             for range in &locks.ranges {
-                work.lock_interval(range, Mode::Shared)?;
+                work.lock_interval(range)?;
             }
         }
         let enough = locked + GROUP_LOCKS_AT_ONCE;
@@ -298,7 +305,8 @@ impl Session {
         }
         if let Some(tree) = self.trees.get_mut(&root) {
             let given_back = tree.undo_innermost();
-            self.shared.give_back(tree.id, given_back);
+            let gives_back_all = tree.give_back_all();
+            self.shared.give_back(tree.id, given_back, gives_back_all);
         }
         self.forget_group();
     }
@@ -348,9 +356,12 @@ impl Session {
     pub fn watch(&mut self, txn: Option<TxnId>, key: &[u8]) -> Step<Watch> {
         self.shared.check_key(key)?;
         let root = self.resolve(txn)?;
-        let own = root.and_then(|root| self.trees.get(&root)?.own(key).cloned());
-        let seen = match own {
+        let tree = root.and_then(|root| self.trees.get(&root));
+        let seen = match tree.and_then(|tree| tree.own(key).cloned()) {
             Some(own) => WatchedState::Own(own),
+            None if tree.is_some_and(Tree::is_wiped) => {
+                WatchedState::Committed { revision: Revision(0), is_live: false }
+            }
             None => self.shared.readable_state(key, self.depends_on)?,
         };
         Ok(Watch { key: key.into(), seen })
@@ -373,6 +384,9 @@ impl Session {
             (WatchedState::Committed { .. }, None) => {}
         }
         let WatchedState::Committed { revision, is_live } = watch.seen else { return Ok(false) };
+        if work.tree.is_wiped() {
+            return Ok(!is_live);
+        }
         let newest = work.newest(&watch.key)?;
         work.tree.note_shown(&watch.key);
         Ok(match newest {

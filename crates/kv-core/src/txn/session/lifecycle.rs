@@ -178,7 +178,8 @@ impl Session {
             let _whole = Critical::enter();
             let ended = tree.innermost().txn;
             let given_back = tree.undo_innermost();
-            self.shared.give_back(tree.id, given_back);
+            let gives_back_all = tree.give_back_all();
+            self.shared.give_back(tree.id, given_back, gives_back_all);
             self.roots.remove(&ended);
             self.shared.transactions_open.fetch_sub(1, Ordering::Relaxed);
         }

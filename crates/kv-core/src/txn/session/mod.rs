@@ -22,6 +22,7 @@ use crate::lock::wait::Outcome;
 use crate::step::Fetching;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
+mod delete_all;
 pub(crate) mod group;
 mod lifecycle;
 mod read;

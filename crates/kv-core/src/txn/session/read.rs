@@ -3,6 +3,7 @@
 use super::super::judged::Judged;
 use super::super::nearest::Nearest;
 use super::super::scan::{OpenView, Overlaid, Scan, ScanOptions, overlay};
+use super::super::tree::Tree;
 use super::super::write::next_version;
 use super::Session;
 use crate::error::{Error, Limit};
@@ -157,8 +158,10 @@ impl Session {
         };
         let overlay = overlay(work.tree, options);
         let judged = work.tree.judged.part(&options.examined());
+        let is_wiped = work.tree.is_wiped();
         let view = OpenView::at(&self.shared, revision);
-        Ok(Scan::new(&self.shared, options, view, judged, overlay))
+        let scan = Scan::new(&self.shared, options, view, judged, overlay);
+        Ok(if is_wiped { scan.without_committed() } else { scan })
     }
 
     /// The rows of an interval whose values are the `rows_max` numbers closest to `x`, closest
@@ -194,6 +197,8 @@ impl Session {
         let mut writes: Vec<Overlaid> =
             self.trees.values().flat_map(|tree| overlay(tree, &ScanOptions::default())).collect();
         writes.sort_by(|one, other| one.key.cmp(&other.key));
-        Scan::new(&self.shared, &ScanOptions::default(), view, judged, writes).with_deletes()
+        let wiped_by = self.trees.values().find_map(Tree::wiped_by);
+        let scan = Scan::new(&self.shared, &ScanOptions::default(), view, judged, writes);
+        scan.with_deletes(wiped_by)
     }
 }

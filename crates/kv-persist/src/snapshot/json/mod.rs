@@ -29,13 +29,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kv_core::Stamp;
+
 use super::{Fold, History, Identity, PIECE_BYTES, Sink, Snapshot, SnapshotStats, Verified};
 use crate::compress::Compression;
 use crate::crypt::{Cipher, KeyId};
 use crate::error::Error;
 use crate::failpoint;
 use crate::fs::{Access, FileSystem};
-use crate::stored::{DatabaseId, EMPTY, Keep, StoredBuf, Through};
+use crate::stored::{DatabaseId, EMPTY, Keep, Stored, StoredBuf, Through};
+use crate::wipes::delete_after;
 use frame::{Input, Output};
 use text::{Head, Reader, Writer};
 
@@ -188,8 +191,7 @@ impl JsonSnapshot {
 
     /// Writes what the file holds, changed.
     fn merge(&self, fold: &Fold<'_>, writer: &mut Writer) -> Result<(), Error> {
-        let mut reader = self.read()?;
-        let mut old = reader.next()?;
+        let mut old = OldKeys::new(self.read()?)?;
         for (done, changes) in fold.keys.iter().enumerate() {
             if done % KEYS_PER_REPORT == 0 {
                 (fold.progress)(done);
@@ -198,33 +200,82 @@ impl JsonSnapshot {
                 failpoint::hit("snap.mid")
                     .map_err(|error| Error::io("write", &self.options.path, error))?;
             }
-            let (Some(first), Some(last)) = (changes.versions.first(), changes.versions.last())
-            else {
-                continue;
+            let Some(first) = changes.versions.first() else { continue };
+            while old.key().is_some_and(|key| key < first.key) {
+                self.push(&old.take()?, &[], fold.wipe, writer)?;
+            }
+            let mut before = match old.key() == Some(first.key) {
+                true => old.take()?,
+                false => Vec::new(),
             };
-            let before = |old: &StoredBuf| *old.key < *first.key;
-            while let Some(version) = old.take_if(|old| before(old)) {
-                writer.push(version.borrowed())?;
-                old = reader.next()?;
-            }
-            let keeps = |version| self.options.keep.keeps(version, last.version);
-            while let Some(version) = old.take_if(|old| *old.key == *first.key) {
-                // One that is not below the first is of a key that was forgotten, and began anew;
-                // or of a fold whose success was not known, which is now done again.
-                if version.version < first.version && keeps(version.version) {
-                    writer.push(version.borrowed())?;
-                }
-                old = reader.next()?;
-            }
-            for version in changes.versions.iter().filter(|stored| keeps(stored.version)) {
+            // One that is not below the first is of a key that was forgotten, and began anew; or
+            // of a fold whose success was not known, which is now done again.
+            before.retain(|version| version.version < first.version);
+            self.push(&before, &changes.versions, fold.wipe, writer)?;
+        }
+        while old.key().is_some() {
+            self.push(&old.take()?, &[], fold.wipe, writer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the versions of a key that are kept: those of the file, and those that are added.
+    fn push(
+        &self,
+        before: &[StoredBuf],
+        added: &[Stored<'_>],
+        wipe: Option<Stamp>,
+        writer: &mut Writer,
+    ) -> Result<(), Error> {
+        let delete = match (before.last(), wipe) {
+            (Some(last), Some(wipe)) => delete_after(&last.borrowed(), wipe),
+            _ => None,
+        };
+        let follows = |delete: &Stored<'_>| {
+            added.first().is_none_or(|first| first.version.0 == delete.version.0 + 1)
+        };
+        let delete = delete.filter(follows);
+        let before: Vec<_> = before.iter().map(StoredBuf::borrowed).collect();
+        let all = || before.iter().chain(&delete).chain(added);
+        let Some(newest) = all().next_back().map(|newest| newest.version) else { return Ok(()) };
+        // What an earlier setting let be kept stays until the key is changed.
+        let is_changed = delete.is_some() || !added.is_empty();
+        for version in all() {
+            if !is_changed || self.options.keep.keeps(version.version, newest) {
                 writer.push(*version)?;
             }
         }
-        while let Some(version) = old {
-            writer.push(version.borrowed())?;
-            old = reader.next()?;
-        }
         Ok(())
+    }
+}
+
+/// The keys of a file, one after the other.
+struct OldKeys {
+    reader: Reader,
+    next: Option<StoredBuf>,
+}
+
+impl OldKeys {
+    fn new(mut reader: Reader) -> Result<OldKeys, Error> {
+        let next = reader.next()?;
+        Ok(OldKeys { reader, next })
+    }
+
+    /// The next key.
+    fn key(&self) -> Option<&[u8]> {
+        self.next.as_ref().map(|next| &*next.key)
+    }
+
+    /// Its versions, oldest first.
+    fn take(&mut self) -> Result<Vec<StoredBuf>, Error> {
+        let mut versions: Vec<StoredBuf> = Vec::new();
+        while let Some(version) =
+            self.next.take_if(|next| versions.first().is_none_or(|first| first.key == next.key))
+        {
+            versions.push(version);
+            self.next = self.reader.next()?;
+        }
+        Ok(versions)
     }
 }
 

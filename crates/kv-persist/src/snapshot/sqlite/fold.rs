@@ -12,12 +12,13 @@
 //! left to the collector, and stay linked until then: whatever `history` has of a key is found by
 //! going from row to row.
 
-use kv_core::Version;
+use kv_core::{Stamp, Version};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::meta::Meta;
 use super::row::{Encoder, Form, bound, columns};
+use super::wipe::Wiping;
 use super::{Source, SqliteSnapshot, collect, damaged, failed};
 use crate::error::Error;
 use crate::failpoint;
@@ -51,16 +52,31 @@ impl SqliteSnapshot {
                 hit("snap.mid")?;
             }
             let mut folded = Ok(());
+            let wipe = fold.wipe;
             (fold.turn)(&mut || {
                 // Borrowed mutably, since a connection cannot be shared with another thread.
                 let connection: &mut Connection = transaction.0;
                 let keys = KeyFold::new(&self.source, connection, &mut meta);
-                folded = keys.and_then(|mut keys| some.iter().try_for_each(|key| keys.fold(key)));
+                folded =
+                    keys.and_then(|mut keys| some.iter().try_for_each(|key| keys.fold(key, wipe)));
             });
             folded?;
         }
+        // What a wipe appends may be as much as the file has: later folds look at it.
         let appended = meta.next_id - appended_from;
-        meta.history += appended;
+        if let Some(wipe) = fold.wipe {
+            let mut wiping = Wiping::new(wipe, self.meta.through.revision);
+            while !wiping.is_done() {
+                let mut wiped = Ok(());
+                (fold.turn)(&mut || {
+                    let connection: &mut Connection = transaction.0;
+                    wiped = wiping.go_on(&self.source, connection, &mut meta);
+                });
+                wiped?;
+                hit("snap.mid")?;
+            }
+        }
+        meta.history += meta.next_id - appended_from;
         collect::collect(transaction.0, &mut meta, appended)
             .map_err(failed(path, "prune history"))?;
         meta.through = fold.through;
@@ -71,6 +87,9 @@ impl SqliteSnapshot {
         self.meta = meta;
         for newest in fold.keys.iter().filter_map(|changes| changes.versions.last()) {
             self.search.note(*newest);
+        }
+        if let Some(wipe) = fold.wipe {
+            self.search.note_delete(wipe);
         }
         (fold.progress)(fold.keys.len());
         Ok(())
@@ -114,7 +133,7 @@ impl Form {
 }
 
 /// Folds one key after the other.
-struct KeyFold<'a> {
+pub(super) struct KeyFold<'a> {
     source: &'a Source,
     meta: &'a mut Meta,
     encoder: Encoder,
@@ -128,12 +147,13 @@ struct KeyFold<'a> {
 /// What `pair` has of a key so far.
 struct Found {
     version: i64,
+    is_live: bool,
     place: Option<i64>,
     previous: Option<i64>,
 }
 
 impl<'a> KeyFold<'a> {
-    fn new(
+    pub(super) fn new(
         source: &'a Source,
         transaction: &'a Connection,
         meta: &'a mut Meta,
@@ -144,7 +164,7 @@ impl<'a> KeyFold<'a> {
             source,
             meta,
             encoder: Encoder::new(&source.form),
-            find: prepare("SELECT version, place, previous FROM pair WHERE key = ?1")?,
+            find: prepare("SELECT version, type <> 0, place, previous FROM pair WHERE key = ?1")?,
             supersede: prepare(concat!(
                 "INSERT INTO history (",
                 columns!(),
@@ -169,7 +189,13 @@ impl<'a> KeyFold<'a> {
         })
     }
 
-    fn fold(&mut self, changes: &KeyChanges<'_>) -> Result<(), Error> {
+    /// Folds one key. If its first version here does not follow the one in `pair`, the delete of
+    /// `wipe` stands between.
+    pub(super) fn fold(
+        &mut self,
+        changes: &KeyChanges<'_>,
+        wipe: Option<Stamp>,
+    ) -> Result<(), Error> {
         let path = &self.source.path;
         let Some((newest, between)) = changes.versions.split_last() else {
             return Ok(());
@@ -194,7 +220,15 @@ impl<'a> KeyFold<'a> {
             Some(found) => found.place.or(found.previous),
             None => None,
         };
-        for older in between.iter().filter(|older| keep.keeps(older.version, newest.version)) {
+        let implied = wipe.filter(|_| {
+            found.as_ref().is_some_and(|found| found.is_live && found.version + 2 == oldest)
+        });
+        let implied = implied.map(|stamp| {
+            let version = Version((oldest - 1).cast_unsigned());
+            Stored { key: newest.key, version, stamp, datum: None }
+        });
+        let between = implied.iter().chain(between);
+        for older in between.filter(|older| keep.keeps(older.version, newest.version)) {
             let id = self.append(*older, previous).map_err(failed(path, "append history"))?;
             previous = Some(id);
         }
@@ -205,7 +239,8 @@ impl<'a> KeyFold<'a> {
         let key = bound(self.encoder.key(key));
         self.find
             .query_row([key], |row| {
-                Ok(Found { version: row.get(0)?, place: row.get(1)?, previous: row.get(2)? })
+                let (version, is_live) = (row.get(0)?, row.get(1)?);
+                Ok(Found { version, is_live, place: row.get(2)?, previous: row.get(3)? })
             })
             .optional()
     }

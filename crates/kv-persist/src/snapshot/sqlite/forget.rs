@@ -14,7 +14,7 @@
 //! A key that is created anew begins with version 1. Nothing of its former life may be left then:
 //! it could be taken for a part of the new one. That is why rows of `history` stay linked.
 
-use kv_core::Revision;
+use kv_core::{Revision, Stamp, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::collect::{collect, unlink};
@@ -65,6 +65,11 @@ impl Search {
             self.due_ms = self.due_ms.min(ended);
             self.next_due_ms = self.next_due_ms.min(ended);
         }
+    }
+
+    /// Notes that keys were deleted.
+    pub(super) fn note_delete(&mut self, stamp: Stamp) {
+        self.note(Stored { key: &[], version: Version(0), stamp, datum: None });
     }
 
     /// Goes on at the next round.

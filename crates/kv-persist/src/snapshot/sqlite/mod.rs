@@ -4,7 +4,7 @@
 //!
 //! - `schema`: the tables; what else is in a file, and is refused.
 //! - `row`: a version as a row, with its checksum, sealed or compressed.
-//! - `fold`: changes go in; `collect` and `forget`: what is no longer kept goes out.
+//! - `fold` and `wipe`: changes go in; `collect` and `forget`: what is no longer kept goes out.
 //! - `load`, `history` and `page`: what is read at a start, and later.
 //! - `meta` and `open`: whose file it is, and how it is opened without trusting it.
 //! - `backup`, `verify`, `salvage`, `rekey`: what an operator asks for.
@@ -34,6 +34,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wipe;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -39,6 +39,13 @@ impl Place {
         }
     }
 
+    /// The bytes of the key column.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Place::Text(bytes) | Place::Blob(bytes) => bytes,
+        }
+    }
+
     /// The place just after this one.
     pub(super) fn next(mut self) -> Place {
         match &mut self {

@@ -25,6 +25,7 @@ pub(super) enum Command {
     Add(usize, Index),
     Delete(usize, Index, Option<u64>),
     Expire(usize, Index, Option<u64>),
+    DeleteAll(usize),
     Get(usize, Index, bool),
     Meta(usize, Index),
     Version(usize, Index, u64),
@@ -118,6 +119,7 @@ fn writes() -> impl Strategy<Value = Command> {
         4 => (of(), prop::option::weighted(0.2, 1..4u64))
             .prop_map(|((s, k), version)| Command::Delete(s, k, version)),
         2 => (of(), seconds()).prop_map(|((s, k), ttl)| Command::Expire(s, k, ttl)),
+        1 => (0..SESSIONS).prop_map(Command::DeleteAll),
     ]
 }
 

@@ -245,7 +245,8 @@ impl Side {
             | Command::PutIf(..)
             | Command::Add(..)
             | Command::Delete(..)
-            | Command::Expire(..)) => self.write(write)?,
+            | Command::Expire(..)
+            | Command::DeleteAll(..)) => self.write(write)?,
             own => self.do_own(own),
         };
         Ok(shown)
@@ -315,6 +316,10 @@ impl Side {
             }
             Command::Expire(session, index, ttl) => {
                 format!("{}", self.run(*session, |s| s.expire_after(None, &key(index), *ttl))?)
+            }
+            Command::DeleteAll(session) => {
+                self.run(*session, |s| s.delete_all(None))?;
+                String::new()
             }
             other => panic!("{other:?} is no write"),
         };

@@ -284,8 +284,9 @@ impl Client {
                     let keys = spec.keys_of(&words);
                     keys.filter(|key| (1..=key_bytes_max).contains(&key.len()))
                         .for_each(|key| locks.key(key, mode));
-                    let range = spec.parse(&words).ok().and_then(|read| self.interval_of(&read));
-                    locks.ranges.extend(range);
+                    let Ok(read) = spec.parse(&words) else { continue };
+                    locks.all |= read == RedisCommand::FlushAll;
+                    locks.ranges.extend(self.interval_of(&read));
                 }
                 What::Native => {
                     let is_named = words[0].eq_ignore_ascii_case(redis::NATIVE);
