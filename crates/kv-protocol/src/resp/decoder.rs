@@ -219,20 +219,18 @@ fn header(buf: &[u8], at: usize) -> Header {
 
 #[cold]
 fn long_header(digits: &[u8], at: usize) -> Header {
-    let Some(length) = memchr::memchr(b'\r', digits) else {
-        return if digits.len() > RESP_HEADER_BYTES_MAX {
-            Header::TooLong
-        } else {
-            Header::Incomplete
-        };
-    };
-    if length > RESP_HEADER_BYTES_MAX {
+    let end = memchr::memchr(b'\r', digits);
+    let text = &digits[..end.unwrap_or(digits.len())];
+    // Redis waits for the end of what cannot become a number; nobody needs to.
+    if !text.strip_prefix(b"-").unwrap_or(text).iter().all(u8::is_ascii_digit) {
+        return Header::NoNumber;
+    }
+    if text.len() > RESP_HEADER_BYTES_MAX {
         return Header::TooLong;
     }
-    if digits.len() < length + 2 {
-        return Header::Incomplete;
-    }
-    match crate::redis::number::integer(&digits[..length]) {
+    let Some(length) = end else { return Header::Incomplete };
+    match crate::redis::number::integer(text) {
+        Some(_) if digits.len() < length + 2 => Header::Incomplete,
         Some(number) => Header::Number(number, at + 1 + length + 2),
         None => Header::NoNumber,
     }

@@ -120,7 +120,6 @@ const WRONG: &[(&[u8], &str)] = &[
     (b"\0", "UNKNOWN"),
     (b"\xff\xfe", "UNKNOWN"),
     (b"GET\x0bk", "UNKNOWN"),
-    (b"*3\r", "UNKNOWN"),
     (b"PUT text v IF ABSENT", "PRECONDITION"),
     (b"PUT k v IF PRESENT", "PRECONDITION"),
     (b"DEL text IF VERSION 2", "PRECONDITION"),

@@ -92,6 +92,10 @@ fn line(numbers: &mut Numbers) -> Vec<u8> {
         line[at] = numbers.below(256) as u8;
     }
     line.retain(|byte| *byte != b'\n');
+    if line.first() == Some(&b'*') {
+        // That would be no line.
+        line[0] = b'x';
+    }
     line
 }
 
