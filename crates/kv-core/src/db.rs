@@ -164,6 +164,13 @@ impl Database {
         shards.indices().map(|index| shards.stats(index)).collect()
     }
 
+    /// Says that these keys are about to be read or written, so that they are in the processor's
+    /// cache by then. Of more than [`KEYS_AHEAD_MAX`](crate::limits::KEYS_AHEAD_MAX) the first are
+    /// meant. It changes nothing, and waits for nothing.
+    pub fn touch_ahead(&self, keys: &[&[u8]]) {
+        self.shared.shards.touch(keys);
+    }
+
     /// Some key that is there and in memory, if any is: each about as likely as another, given
     /// random bits. It belongs to no transaction, and may be gone by the time it is read.
     pub fn random_key(&self, random: u64) -> Option<Vec<u8>> {

@@ -54,6 +54,9 @@ pub(crate) const COMMIT_TIMES_MAX: usize = 1 << 18;
 pub(crate) const PARTITIONS: usize = 1 << 14;
 /// Keys installed or visited under one hold of a shard's latch, before others get it.
 pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
+/// Keys that are touched ahead together: enough that their waits for memory overlap, and few enough
+/// that the latches which this takes are held for no longer than a scan holds one.
+pub const KEYS_AHEAD_MAX: usize = 16;
 /// Keys that a group locks before others get their turn.
 pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 4096;
 /// How much a scan with conditions does before others get their turn: to come to the next key is

@@ -32,6 +32,8 @@ pub mod word;
 
 pub mod resp;
 
+pub mod ahead;
+
 pub mod json_value;
 pub mod units;
 
@@ -47,6 +49,7 @@ pub mod time;
 
 pub mod transfer;
 
+pub use ahead::KeysAhead;
 pub use command::{COMMANDS, CommandSpec};
 pub use error_code::ErrorCode;
 pub use line::{Framed, LineDecoder};

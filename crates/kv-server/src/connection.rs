@@ -25,8 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use kv_core::error::AbortReason;
 use kv_core::Pause;
+use kv_core::error::AbortReason;
 use kv_protocol::resp::decoder::ARRAY;
 use kv_protocol::{
     ErrorCode, ErrorReply, Framed, LineDecoder, Reply, RespDecoder, RespFault, RespFramed,
@@ -216,9 +216,13 @@ impl Connection {
 
     /// Runs every whole request that has been received.
     async fn run_requests(&mut self) -> Result<(), End> {
-        let mut since_yield = 0;
+        let (mut since_yield, mut touched) = (0, 0);
         loop {
             let received = &self.input[self.run..];
+            if touched == 0 && received.len() >= limits::INPUT_BYTES_TOUCHED_FROM {
+                touched = self.server.touch_ahead(received);
+            }
+            touched = touched.saturating_sub(1);
             let (ran, request_bytes) = if received.first() == Some(&ARRAY) {
                 match self.arrays.next(received) {
                     RespFramed::Request { consumed } => {

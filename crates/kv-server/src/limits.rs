@@ -232,6 +232,9 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 256;
 
 /// Bytes read from a connection at once, through a buffer on the stack.
 pub const READ_BYTES: usize = 32 << 10;
+/// Bytes of requests that have to wait before their keys are touched ahead: of one or two it is not
+/// worth it.
+pub const INPUT_BYTES_TOUCHED_FROM: usize = 256;
 /// Bytes that a client may send ahead while its command waits, before it is no longer read. Enough
 /// that its leaving, which comes behind what it has sent, is nearly always seen.
 pub const INPUT_BYTES_WHILE_WAITING: usize = 1 << 20;

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use kv_core::limits::KEYS_AHEAD_MAX;
 use kv_core::{Database, Fetch, Stuck, Watermark};
 use kv_persist::Store;
 use kv_protocol::word::Words;
-use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, Request, command};
+use kv_protocol::{CommandSpec, ErrorCode, ErrorReply, KeysAhead, Request, command};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -184,6 +185,19 @@ impl Server {
         let database = self.database.clone();
         let fetched = tokio::task::spawn_blocking(move || database.fetch(&fetch)).await;
         fetched.unwrap_or_else(|panic| Err(kv_core::Error::Internal(panic.to_string())))
+    }
+
+    /// Has the keys of the requests that come next in the processor's cache; answers how many.
+    #[inline]
+    pub fn touch_ahead(&self, received: &[u8]) -> usize {
+        let mut keys = [&[][..]; KEYS_AHEAD_MAX];
+        let mut count = 0;
+        for (place, key) in keys.iter_mut().zip(KeysAhead::new(received)) {
+            *place = key;
+            count += 1;
+        }
+        self.database.touch_ahead(&keys[..count]);
+        count
     }
 
     /// How many connections are open.

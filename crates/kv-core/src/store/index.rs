@@ -45,6 +45,11 @@ impl HashIndex {
         self.tables[table_of(hash)].find(hash, |&slot| keys.key_of(slot) == key).copied()
     }
 
+    /// A slot whose key has, as far as the index itself knows, this hash.
+    pub(crate) fn find_by_hash(&self, hash: u64) -> Option<u32> {
+        self.tables[table_of(hash)].find(hash, |_| true).copied()
+    }
+
     /// Adds a slot whose key is not in the index.
     pub(crate) fn insert(
         &mut self,

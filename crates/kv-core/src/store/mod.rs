@@ -6,6 +6,7 @@
 //! them had been new. One-shard logic knows nothing of sharding; [`scan`] merges the shards in key
 //! order.
 
+pub(crate) mod ahead;
 pub(crate) mod filter;
 pub(crate) mod ghosts;
 pub(crate) mod index;

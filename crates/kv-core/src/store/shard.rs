@@ -530,6 +530,18 @@ impl ShardState {
         }
     }
 
+    /// A slot whose key has this hash, or seems to.
+    #[inline]
+    pub(super) fn number_by_hash(&self, hash: u64) -> Option<u32> {
+        self.index.find_by_hash(hash)
+    }
+
+    /// A slot.
+    #[inline]
+    pub(super) fn slot(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(number)
+    }
+
     /// How many numbers its slots have been given, vacant ones included.
     pub(crate) fn slot_numbers(&self) -> u32 {
         self.slots.numbers()

@@ -57,6 +57,11 @@ impl Shards {
         self.shards[shard.0].state.read()
     }
 
+    /// As [`Shards::read`], if that is possible at once.
+    pub(super) fn try_read(&self, shard: usize) -> Option<RwLockReadGuard<'_, ShardState>> {
+        self.shards[shard].state.try_read()
+    }
+
     /// As [`Shards::read`], to read one key: that is counted.
     #[inline]
     pub(crate) fn read_key(&self, shard: ShardIndex) -> RwLockReadGuard<'_, ShardState> {

@@ -103,7 +103,7 @@ pub struct RespDecoder {
 }
 
 /// A header line that was looked for.
-enum Header {
+pub(crate) enum Header {
     /// It says this number, and ends here.
     Number(i64, usize),
     NoNumber,
@@ -197,7 +197,7 @@ impl RespDecoder {
 
 /// Reads the number behind the mark at `at`.
 #[inline]
-fn header(buf: &[u8], at: usize) -> Header {
+pub(crate) fn header(buf: &[u8], at: usize) -> Header {
     let digits = &buf[buf.len().min(at + 1)..];
     // Nearly every number has few digits, and has arrived whole.
     let mut number = 0;
