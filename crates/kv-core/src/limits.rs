@@ -57,6 +57,9 @@ pub(crate) const KEYS_PER_LATCH_MAX: usize = 256;
 /// Keys that are touched ahead together: enough that their waits for memory overlap, and few enough
 /// that the latches which this takes are held for no longer than a scan holds one.
 pub const KEYS_AHEAD_MAX: usize = 16;
+/// Bytes in a record that is kept when it is dropped, to become the next one of its length: each
+/// session and each shard keeps one.
+pub(crate) const SPARE_BYTES_MAX: usize = 1024;
 /// Keys that a group locks before others get their turn.
 pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 4096;
 /// How much a scan with conditions does before others get their turn: to come to the next key is

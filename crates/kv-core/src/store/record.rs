@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use triomphe::{Arc, ThinArc};
 
 use crate::durability::{Change, Datum, Stamp};
-use crate::limits::{COMMIT_TIME_MS_MAX, EXPIRY_MS_MAX, REVISION_MAX};
+use crate::limits::{COMMIT_TIME_MS_MAX, EXPIRY_MS_MAX, REVISION_MAX, SPARE_BYTES_MAX};
 use crate::types::{Revision, ValueKind, Version};
 
 const FLAG_TOMBSTONE: u64 = 1;
@@ -129,6 +129,44 @@ impl Record {
     /// A value that is not committed yet: revision, version and time are stamped at commit.
     pub(crate) fn value(key: &[u8], value: &[u8], kind: ValueKind) -> Record {
         Record::build(key, value, Marks { flags: kind_flags(kind), ..Marks::default() })
+    }
+
+    /// As [`Record::value`], in the allocation of a record that nobody needs any more, if that has
+    /// the right length: it is still in the processor's cache, as a new one would not be.
+    pub(crate) fn value_in(
+        spare: Option<Record>,
+        key: &[u8],
+        value: &[u8],
+        kind: ValueKind,
+    ) -> Record {
+        if let Some(mut spare) = spare
+            && spare.rewrite(key, value, kind)
+        {
+            return spare;
+        }
+        Record::value(key, value, kind)
+    }
+
+    /// Whether it may be kept as a spare one.
+    pub(crate) fn is_small(&self) -> bool {
+        self.bytes().len() <= SPARE_BYTES_MAX
+    }
+
+    /// Makes it another record of the same length; false if somebody shares it.
+    fn rewrite(&mut self, key: &[u8], value: &[u8], kind: ValueKind) -> bool {
+        debug_assert!(!key.is_empty() && key.len() <= crate::limits::KEY_BYTES_MAX);
+        let marks = Marks { flags: kind_flags(kind), ..Marks::default() };
+        self.bytes().len() == key.len() + value.len()
+            && self.0.with_arc_mut(|arc| match Arc::get_mut(arc) {
+                Some(unique) => {
+                    *unique.header_mut() = marks.header(key.len());
+                    let (its_key, its_value) = unique.slice_mut().split_at_mut(key.len());
+                    its_key.copy_from_slice(key);
+                    its_value.copy_from_slice(value);
+                    true
+                }
+                None => false,
+            })
     }
 
     /// As [`Record::value`], for a value that may expire, and that will probably get this version:
@@ -392,6 +430,25 @@ mod tests {
         assert_eq!(record.version(), Version(3));
         assert_eq!(record.time_ms(), 1_700_000_000_123);
         assert!(!record.is_tombstone());
+    }
+
+    #[test]
+    fn a_spare_record_becomes_another_of_its_length() {
+        let mut spare = Record::value(b"key", b"value", ValueKind::Json);
+        spare.stamp(Revision(7), Version(3), 11);
+        let shared = spare.clone();
+        let copy = Record::value_in(Some(spare), b"k", b"longer.", ValueKind::Text);
+        assert!(!copy.is_same(&shared) && shared.value_bytes() == b"value");
+        let same = Record::value_in(Some(copy.clone()), b"k", b"longer.", ValueKind::Text);
+        assert!(!same.is_same(&copy), "it is shared");
+        drop(same);
+        let at = copy.0.as_ptr();
+        let other = Record::value_in(Some(copy), b"other", b"abc", ValueKind::Text);
+        assert_eq!((other.key(), other.value_bytes()), (&b"other"[..], &b"abc"[..]));
+        assert_eq!((other.revision(), other.kind()), (Revision(0), ValueKind::Text));
+        assert_eq!(other.0.as_ptr(), at);
+        let longer = Record::value_in(Some(other), b"other", b"abcd", ValueKind::Text);
+        assert_eq!(longer.value_bytes(), b"abcd");
     }
 
     #[test]

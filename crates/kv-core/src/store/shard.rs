@@ -63,6 +63,8 @@ pub(crate) struct ShardState {
     /// The slot that is looked at next for what has expired.
     ending_hand: u32,
     bytes: Bytes,
+    /// The record that was dropped last. Not counted, since it is gone as soon as somebody writes.
+    spare: Option<Record>,
 
     // ---- What has left memory.
     /// Keys that exist and are not in memory.
@@ -460,7 +462,10 @@ impl ShardState {
         while superfluous > 0
             && older.front().is_some_and(|old| retention.horizon.has_passed(old.at))
         {
-            older.pop_front().iter().for_each(|old| bytes.take(&old.record));
+            if let Some(old) = older.pop_front() {
+                bytes.take(&old.record);
+                self.spare = Some(old.record).filter(Record::is_small);
+            }
             superfluous -= 1;
         }
         // What is left of the superfluous is behind an open view, or not yet durable. Between two
@@ -528,6 +533,11 @@ impl ShardState {
                 self.turns.come_back(number, hash, HEAT_AWAITED, &mut self.slots);
             }
         }
+    }
+
+    /// The record that was dropped last, for whoever writes one of its length next.
+    pub(crate) fn take_spare(&mut self) -> Option<Record> {
+        self.spare.take()
     }
 
     /// A slot whose key has this hash, or seems to.

@@ -279,13 +279,14 @@ impl Shared {
     /// is not known without a lock, or if others have to give way for it.
     ///
     /// The commit's revision is added to `committed`, and what the reply depends on to
-    /// `depends_on`.
+    /// `depends_on`; `spare` becomes a record that was dropped.
     pub(crate) fn write_single(
         &self,
         key: &[u8],
         write: &mut Write<'_>,
         depends_on: &mut Revision,
         committed: &mut Revision,
+        spare: &mut Option<Record>,
     ) -> Step<Option<Written>> {
         self.order.wait_for_room();
         let Some(bytes) = write.data_bytes_max(key) else { return Ok(None) };
@@ -324,6 +325,7 @@ impl Shared {
         });
         state.trim(installed, self.retention());
         self.give_way(&mut state);
+        *spare = state.take_spare();
         drop(state);
         self.log_appended();
         *committed = stamp.revision;

@@ -20,6 +20,7 @@ use crate::db::{Database, Shared};
 use crate::error::{AbortReason, Error};
 use crate::lock::wait::Outcome;
 use crate::step::Fetching;
+use crate::store::record::Record;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
 mod delete_all;
@@ -50,6 +51,8 @@ pub struct Session {
     search: Option<Search>,
     /// The group that is under way.
     group: Option<Progress>,
+    /// A record that was dropped, to become the next one of its length.
+    spare: Option<Record>,
 }
 
 /// Where a transaction begins.
@@ -111,6 +114,7 @@ impl Session {
             fetching: Fetching::default(),
             search: None,
             group: None,
+            spare: None,
         }
     }
 

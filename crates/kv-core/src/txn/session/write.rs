@@ -31,7 +31,7 @@ impl Session {
     ) -> Step<()> {
         self.shared.check_key(key)?;
         self.shared.check_value(value)?;
-        let record = Some(Record::value(key, value, kind));
+        let record = Some(Record::value_in(self.spare.take(), key, value, kind));
         self.write(txn, key, Write::Put { record, condition }).map(|_| ())
     }
 
@@ -176,7 +176,9 @@ impl Session {
     fn write_single(&mut self, key: &[u8], mut write: Write<'_>) -> Step<Written> {
         if self.single.is_none() {
             let (depends_on, committed) = (&mut self.depends_on, &mut self.last_commit);
-            let written = self.shared.write_single(key, &mut write, depends_on, committed)?;
+            let spare = &mut self.spare;
+            let written =
+                self.shared.write_single(key, &mut write, depends_on, committed, spare)?;
             if let Some(written) = written {
                 return Ok(written);
             }
