@@ -92,6 +92,8 @@ pub enum Limit {
     Transactions,
     /// Rows of a NEAREST.
     NearestRows,
+    /// Bytes in one reply.
+    ReplyBytes,
 }
 
 impl fmt::Display for Limit {
@@ -103,6 +105,7 @@ impl fmt::Display for Limit {
             Limit::SessionTransactions => "open transactions in one session",
             Limit::Transactions => "open transactions in the store",
             Limit::NearestRows => "rows of one NEAREST",
+            Limit::ReplyBytes => "bytes in one reply",
         })
     }
 }

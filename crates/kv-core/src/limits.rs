@@ -60,8 +60,15 @@ pub const KEYS_AHEAD_MAX: usize = 16;
 /// Bytes in a record that is kept when it is dropped, to become the next one of its length: each
 /// session and each shard keeps one.
 pub(crate) const SPARE_BYTES_MAX: usize = 1024;
+/// Bytes of the longest value that is decided for under a shard's latch.
+pub(crate) const MODIFIED_BYTES_MAX: usize = 4096;
 /// Keys that a group locks before others get their turn.
-pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 4096;
+pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 32 << 10;
+/// How often a group may pause for what is not in memory: for each of its keys, for its newest
+/// version, its value, and once more because it has left again; and so often in any case. What needs
+/// more does not fit into memory.
+pub(crate) const GROUP_FETCHES_PER_KEY: usize = 4;
+pub(crate) const GROUP_FETCHES_MIN: usize = 1024;
 /// How much a scan with conditions does before others get their turn: to come to the next key is
 /// one, and takes about 250 ns; what is compared counts as below. So a turn takes about a
 /// millisecond, at most 25 with a regular expression, or after it has come upon a long value a

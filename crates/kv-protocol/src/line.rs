@@ -64,6 +64,12 @@ impl LineDecoder {
         self.line_bytes_max
     }
 
+    /// Whether part of a line has been searched: its end was not there.
+    #[inline]
+    pub fn is_within(&self) -> bool {
+        self.searched > 0
+    }
+
     /// Looks for a line at the front of `buf`.
     ///
     /// After [`Framed::Line`], `buf` must begin behind the bytes consumed; after

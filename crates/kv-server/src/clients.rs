@@ -37,7 +37,7 @@ pub struct ClientState {
     pub library: (String, String),
     /// When it was served last.
     pub active: Instant,
-    /// What it asked for last, in lower case.
+    /// What it asked for last.
     pub command: &'static str,
     /// Whether it speaks version 3 of the Redis protocol.
     pub is_resp3: bool,

@@ -219,7 +219,8 @@ impl Connection {
         let (mut since_yield, mut touched) = (0, 0);
         loop {
             let received = &self.input[self.run..];
-            if touched == 0 && received.len() >= limits::INPUT_BYTES_TOUCHED_FROM {
+            let is_within = self.arrays.is_within() || self.decoder.is_within();
+            if touched == 0 && !is_within && received.len() >= limits::INPUT_BYTES_TOUCHED_FROM {
                 touched = self.server.touch_ahead(received);
             }
             touched = touched.saturating_sub(1);
@@ -404,6 +405,7 @@ impl Connection {
     fn forget_run_lines(&mut self) {
         if self.run == self.input.len() {
             self.input = Vec::new();
+            self.arrays.shrink();
         } else {
             self.input.drain(..self.run);
         }

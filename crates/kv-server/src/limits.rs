@@ -222,6 +222,12 @@ const _: () = assert!(
         == KEEPALIVE_IDLE.as_secs() + (KEEPALIVE_RETRIES as u64 - 1) * KEEPALIVE_INTERVAL.as_secs()
 );
 
+/// Bytes that the keys which a connection watches take at most.
+pub const WATCHED_BYTES_MAX: usize = 8 << 20;
+/// Keys that one SCAN of the Redis protocol looks at, whatever COUNT says.
+pub const SCAN_COUNT_MAX: u64 = 10_000;
+/// Bytes of received requests whose keys are looked for ahead.
+pub const INPUT_BYTES_AHEAD_MAX: usize = 64 << 10;
 /// Places at which SCAN of the Redis protocol can go on that are remembered. Many clients that scan
 /// the same share them; each takes some 200 bytes beside its key.
 pub const CURSORS_MAX: usize = 1 << 16;

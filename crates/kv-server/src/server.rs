@@ -192,7 +192,8 @@ impl Server {
     pub fn touch_ahead(&self, received: &[u8]) -> usize {
         let mut keys = [&[][..]; KEYS_AHEAD_MAX];
         let mut count = 0;
-        for (place, key) in keys.iter_mut().zip(KeysAhead::new(received)) {
+        let near = &received[..received.len().min(limits::INPUT_BYTES_AHEAD_MAX)];
+        for (place, key) in keys.iter_mut().zip(KeysAhead::new(near)) {
             *place = key;
             count += 1;
         }

@@ -32,7 +32,7 @@ pub(crate) fn builder(config: &Config) -> Builder {
         .key_bytes_max(config.key_bytes_max)
         .value_bytes_max(config.value_bytes_max)
         .nesting_max(config.nesting_max)
-        .write_set_bytes_max(share(config, config.write_set_bytes_max, MEMORY_SHARE_WRITE_SET))
+        .write_set_bytes_max(held_bytes_max(config))
         .memory_max(config.memory_bytes_max.map(memory::store_bytes_at_start))
         .tombstone_retention(config.tombstone_retention)
         .eviction(match config.eviction {
@@ -44,6 +44,12 @@ pub(crate) fn builder(config: &Config) -> Builder {
         .session_transactions_max(config.session_transactions_max)
         .transactions_max(config.transactions_max);
     builder
+}
+
+/// Bytes that one client may have held for it: by a transaction that it has written, a queue of
+/// commands, a reply that is one piece.
+pub(crate) fn held_bytes_max(config: &Config) -> usize {
+    share(config, config.write_set_bytes_max, MEMORY_SHARE_WRITE_SET)
 }
 
 /// A bound on something that is held in memory: as it was set, but no more than a part of all

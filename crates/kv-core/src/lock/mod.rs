@@ -59,7 +59,8 @@
 //!
 //! # Latch order
 //!
-//! Taken from left to right; never more than one shard latch at a time:
+//! Taken from left to right; never more than one shard latch at a time, but where keys are touched
+//! ahead (`store::ahead`), which latches several to read and waits for none of them:
 //!
 //! ```text
 //!   waits mutex  →  one shard latch  →  commit order mutex, views mutex  (nothing after these)

@@ -34,7 +34,7 @@ use super::order::OrderedIndex;
 use super::placement::Placement;
 use super::record::Record;
 use super::slots::{HEAT_AWAITED, Slot, Slots};
-use crate::limits::{KEYS_PER_MEASURE, TRIM_PER_WRITE};
+use crate::limits::{KEYS_PER_LATCH_MAX, KEYS_PER_MEASURE, TRIM_PER_WRITE};
 use crate::lock::table::LockTable;
 use crate::memory::{Memory, size_class};
 use crate::mvcc::views::{Horizon, Views};
@@ -557,9 +557,10 @@ impl ShardState {
         self.slots.numbers()
     }
 
-    /// The first key that is there, in the order of slots from this one on.
+    /// The first key that is there, of a few slots from this one on.
     pub(crate) fn live_key_from(&self, first: u32, now_ms: u64) -> Option<&[u8]> {
-        let slots = (first..self.slots.numbers()).map(|number| self.slots.get(number));
+        let end = self.slots.numbers().min(first.saturating_add(KEYS_PER_LATCH_MAX as u32));
+        let slots = (first..end).map(|number| self.slots.get(number));
         let mut newest = slots.flatten().map(|slot| &slot.newest);
         newest.find(|newest| newest.is_live(|| now_ms)).map(Record::key)
     }

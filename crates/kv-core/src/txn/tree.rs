@@ -31,8 +31,8 @@ pub(crate) struct Tree {
     pub(crate) touched: BTreeMap<Key, Touched>,
     /// Intervals that are locked to be read.
     pub(crate) ranges: Vec<Interval>,
-    /// Whether all keys are locked to be written.
-    holds_all: bool,
+    /// How deep the scope is, counted from 1, that has locked all keys to be written.
+    holds_all: Option<usize>,
     /// At what time what expires is judged.
     pub(crate) judged: Judged,
     /// Of all writes, those included that scopes remember.
@@ -103,7 +103,7 @@ impl Tree {
             scopes: Vec::with_capacity(1),
             touched: BTreeMap::new(),
             ranges: Vec::new(),
-            holds_all: false,
+            holds_all: None,
             judged: view.map_or_else(Judged::default, |view| Judged::at(view.as_of_ms)),
             write_set_bytes: 0,
         }
@@ -147,18 +147,18 @@ impl Tree {
 
     /// Whether it has any interval locked.
     pub(crate) fn has_ranges(&self) -> bool {
-        self.holds_all || !self.ranges.is_empty()
+        self.holds_all.is_some() || !self.ranges.is_empty()
     }
 
     /// Whether all keys are locked to be written.
     pub(crate) fn holds_all(&self) -> bool {
-        self.holds_all
+        self.holds_all.is_some()
     }
 
     /// Whether it has deleted every key: then it sees nothing but what it has written since.
     #[inline]
     pub(crate) fn is_wiped(&self) -> bool {
-        self.holds_all && self.wiped_by().is_some()
+        self.holds_all.is_some() && self.wiped_by().is_some()
     }
 
     /// Which of its transactions has deleted every key, if one has.
@@ -167,7 +167,7 @@ impl Tree {
     }
 
     pub(crate) fn lock_count(&self) -> usize {
-        self.touched.len() + self.ranges.len() + usize::from(self.holds_all)
+        self.touched.len() + self.ranges.len() + usize::from(self.holds_all.is_some())
     }
 
     pub(crate) fn write_set_bytes(&self) -> usize {
@@ -210,7 +210,7 @@ impl Tree {
             Target::Key { key, hash, shard } => self.note_lock(key, hash, shard, mode),
             Target::Range(interval) if mode == Mode::Exclusive => {
                 debug_assert_eq!(interval, Interval::all());
-                self.holds_all = true;
+                self.holds_all.get_or_insert(self.scopes.len());
             }
             Target::Range(mut interval) => {
                 self.judged.note(&interval, now_ms());
@@ -236,7 +236,7 @@ impl Tree {
     /// Notes that every key is deleted, all of which are locked exclusively. Of the tree's own
     /// writes none is left.
     pub(crate) fn note_wipe(&mut self) {
-        debug_assert!(self.holds_all, "what is written is locked");
+        debug_assert!(self.holds_all.is_some(), "what is written is locked");
         let is_written = |(_, held): &(&Key, &Touched)| held.write.is_some();
         let written: Vec<Key> =
             self.touched.iter().filter(is_written).map(|(key, _)| key.clone()).collect();
@@ -272,6 +272,8 @@ impl Tree {
     pub(crate) fn fold_innermost(&mut self) {
         let Some(child) = self.scopes.pop() else { return };
         let is_root = self.scopes.len() == 1;
+        let depth_left = self.scopes.len();
+        self.holds_all = self.holds_all.map(|depth| depth.min(depth_left));
         let Some(parent) = self.scopes.last_mut() else { return };
         parent.is_wiped |= child.is_wiped;
         for (key, before) in child.undo {
@@ -290,7 +292,7 @@ impl Tree {
     pub(crate) fn clear(&mut self) {
         self.touched.clear();
         self.ranges.clear();
-        self.holds_all = false;
+        self.holds_all = None;
         self.judged.clear();
         for scope in &mut self.scopes {
             scope.undo.clear();
@@ -323,10 +325,12 @@ impl Tree {
         }
     }
 
-    /// Gives the lock on all keys back, after a scope was undone, unless another still needs it.
+    /// Gives the lock on all keys back, after the scope that took it was undone.
     pub(crate) fn give_back_all(&mut self) -> bool {
-        let is_needless = self.holds_all && self.wiped_by().is_none();
-        self.holds_all &= !is_needless;
+        let is_needless = self.holds_all.is_some_and(|depth| depth > self.scopes.len());
+        if is_needless {
+            self.holds_all = None;
+        }
         is_needless
     }
 

@@ -131,6 +131,8 @@ impl Work<'_> {
             return Err(Error::DeleteAllNeedsSerializable.into());
         }
         self.lock_all()?;
+        // That there was nothing to delete is shown of all that is committed.
+        *self.depends_on = self.shared.order.newest().max(*self.depends_on);
         self.tree.note_wipe();
         Ok(())
     }

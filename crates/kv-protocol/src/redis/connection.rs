@@ -1,5 +1,7 @@
 //! PING, HELLO, CLIENT and all that is about the connection.
 
+use std::collections::BTreeSet;
+
 use super::request::{ClientCommand, ClientFilter, Hello, RedisCommand};
 use super::{
     InMulti, NO_KEYS, RedisGroup, RedisSpec, Refusal, check_part, integer, is_word, unknown_part,
@@ -212,7 +214,7 @@ fn parse_list<'a>(options: &'a [&'a [u8]]) -> Result<ClientFilter<'a>, Refusal> 
             Ok(ClientFilter { is_other_type: is_other_type(kind)?, ..ClientFilter::default() })
         }
         [option, ids @ ..] if is_word(option, "ID") && !ids.is_empty() => {
-            let ids: Result<Vec<u64>, Refusal> = ids.iter().map(|id| client_id(id)).collect();
+            let ids: Result<BTreeSet<u64>, Refusal> = ids.iter().map(|id| client_id(id)).collect();
             Ok(ClientFilter { ids: Some(ids?), ..ClientFilter::default() })
         }
         _ => Err(Refusal::SYNTAX),
@@ -227,7 +229,7 @@ fn parse_kill<'a>(options: &'a [&'a [u8]]) -> Result<ClientFilter<'a>, Refusal> 
             let id = super::number::integer(value).and_then(|id| u64::try_from(id).ok());
             let id = id.filter(|id| *id > 0);
             let refusal = Refusal::new("ERR client-id should be greater than 0");
-            filter.ids = Some(vec![id.ok_or(refusal)?]);
+            filter.ids = Some(BTreeSet::from([id.ok_or(refusal)?]));
         } else if is_word(name, "ADDR") {
             filter.address = Some(value);
         } else if is_word(name, "LADDR") {

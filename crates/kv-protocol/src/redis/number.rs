@@ -86,7 +86,8 @@ fn decimal(text: &[u8]) -> Option<i128> {
 
 fn decimal_text(number: i128) -> String {
     let mut text = String::new();
-    let (whole, fraction) = (number.abs() / SCALE, number.abs() % SCALE);
+    let scale = SCALE.unsigned_abs();
+    let (whole, fraction) = (number.unsigned_abs() / scale, number.unsigned_abs() % scale);
     let sign = if number < 0 { "-" } else { "" };
     // A String takes all that is written.
     let _ = write!(text, "{sign}{whole}.{fraction:0PLACES$}");
@@ -131,6 +132,11 @@ mod tests {
             ("0.00000000000000001", "0", "0.00000000000000001"),
             ("1e3", "0.1", "1000.1"),
             ("12300e-4", "1E0", "2.23"),
+            (
+                "-1701411834604692317316.87303715884105727",
+                "-0.00000000000000001",
+                "-1701411834604692317316.87303715884105728",
+            ),
             ("1e30", "1", "1000000000000000019884624838656"),
         ] {
             assert_eq!(float_sum(one.as_bytes(), other.as_bytes()), Ok(sum.to_owned()));

@@ -1,5 +1,6 @@
 //! Requests of the Redis dialect as data, their words read and checked.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Refusal;
@@ -246,7 +247,7 @@ pub enum ClientCommand<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientFilter<'a> {
     /// Their numbers; none is all.
-    pub ids: Option<Vec<u64>>,
+    pub ids: Option<BTreeSet<u64>>,
     /// The address that they come from.
     pub address: Option<&'a [u8]>,
     /// The address that they have reached.

@@ -123,6 +123,13 @@ impl RespDecoder {
         self.at > 0
     }
 
+    /// Gives up the room of a request of many words, between requests.
+    pub fn shrink(&mut self) {
+        if self.at == 0 && self.words.spilled() {
+            self.words = SmallVec::new();
+        }
+    }
+
     /// The words of the request that was found, in the bytes in which it was found.
     #[inline]
     pub fn words<'a>(&self, buf: &'a [u8]) -> Words<'a> {

@@ -23,13 +23,13 @@ mod strings;
 
 use std::collections::BTreeMap;
 
-use kv_core::{Error, Pause, TxnId};
+use kv_core::{Error, Pause, TxnId, Value};
 use kv_protocol::redis::{self, RedisCommand, RedisGroup, RedisSpec, Refusal};
 use kv_protocol::resp::write;
 use kv_protocol::word::write_word;
 use kv_protocol::{Format, Request, RespVersion};
 
-use self::exec::Multi;
+use self::exec::{Multi, Watched};
 use self::keys::Collecting;
 use super::{Client, Next};
 
@@ -40,11 +40,13 @@ pub(crate) use self::keys::Cursors;
 pub(crate) struct Dialect {
     pub(crate) version: RespVersion,
     multi: Option<Box<Multi>>,
-    watched: Vec<kv_core::Watch>,
+    watched: Watched,
     /// The place in the queue of the command that EXEC runs.
     exec_at: Option<usize>,
     /// Keys that commands which have paused have collected, by their place in the queue of EXEC.
     collecting: BTreeMap<usize, Collecting>,
+    /// Values that an MGET which has paused has read.
+    values: Vec<Option<Value>>,
 }
 
 /// Why a command has no reply of its own yet.
@@ -99,17 +101,15 @@ impl Client {
     /// The pause, if it has to be run again after it; never [`Pause::Failed`].
     pub fn execute_words(&mut self, words: &[&[u8]], out: &mut Vec<u8>) -> Result<Next, Pause> {
         let Some(name) = words.first() else { return Ok(Next::Request) };
-        let stop = match redis::find(name) {
-            Some(spec) => match self.run_in_dialect(spec, words, out) {
-                Ok(next) => return Ok(next),
-                Err(stop) => stop,
-            },
-            None => match self.run_beyond_dialect(words, out) {
-                Ok(next) => return Ok(next),
-                Err(stop) => stop,
-            },
+        let ran = match redis::find(name) {
+            Some(spec) => self.run_in_dialect(spec, words, out),
+            None => self.run_beyond_dialect(words, out),
         };
-        self.tell(stop, out)
+        let ran = ran.or_else(|stop| self.tell(stop, out));
+        if ran.is_ok() && !self.dialect.collecting.is_empty() {
+            self.dialect.collecting.clear();
+        }
+        ran
     }
 
     /// Appends the refusal of a command that has stopped, unless it only has to pause.
@@ -152,6 +152,7 @@ impl Client {
         let whole = part.map(|part| format!("{}|{part}", spec.name));
         self.server.config().disabled.iter().any(|name| {
             name.eq_ignore_ascii_case(spec.name)
+                || (name.eq_ignore_ascii_case("flushall") && spec.name == "flushdb")
                 || whole.as_ref().is_some_and(|whole| name.eq_ignore_ascii_case(whole))
         })
     }
@@ -335,6 +336,7 @@ impl Client {
     pub(crate) fn give_up(&mut self) {
         self.session.give_up();
         self.dialect.collecting.clear();
+        self.dialect.values.clear();
         if self.dialect.exec_at.is_some() {
             self.end_multi();
         }

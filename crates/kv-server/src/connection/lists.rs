@@ -26,10 +26,7 @@ impl Connection {
             }
             match written {
                 Ok(Listed::Whole) => self.listing = None,
-                Ok(Listed::Broken) => {
-                    debug!("a list could not be completed, and its number had been sent");
-                    return Err(End::Gone);
-                }
+                Ok(Listed::Broken) => return Err(broken()),
                 Ok(Listed::More) => {
                     self.flush().await?;
                     self.let_others().await?;
@@ -37,7 +34,7 @@ impl Connection {
                 Err(pause) => {
                     self.flush().await?;
                     if let Err(failed) = self.resolve(pause).await? {
-                        self.fail_list(&failed);
+                        self.fail_list(&failed)?;
                     }
                 }
             }
@@ -58,17 +55,28 @@ impl Connection {
         let text = "the connection was closed while the command searched, and nothing was found \
                     for long; open transactions were rolled back";
         if self.listing.is_some() {
-            self.fail_list(&ErrorReply::new(ErrorCode::Aborted, text));
+            self.fail_list(&ErrorReply::new(ErrorCode::Aborted, text))?;
         } else {
             self.say(ErrorCode::Aborted, text);
         }
         Err(End::Quit)
     }
 
-    fn fail_list(&mut self, failure: &ErrorReply) {
+    fn fail_list(&mut self, failure: &ErrorReply) -> Result<(), End> {
         if let Some(listing) = self.listing.take() {
-            self.client.fail_list(&listing, failure, self.outbox.buffer());
+            let told = self.client.fail_list(&listing, failure, self.outbox.buffer());
             self.note_reply();
+            if told == Listed::Broken {
+                return Err(broken());
+            }
         }
+        Ok(())
     }
+}
+
+/// How a list ends whose number has been sent, and that cannot be completed: what follows would be
+/// read as its rows.
+fn broken() -> End {
+    debug!("a list could not be completed, and its number had been sent");
+    End::Gone
 }

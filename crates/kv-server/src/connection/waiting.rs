@@ -34,7 +34,8 @@ impl Connection {
             },
             Pause::Fetch(fetch) => {
                 let failed = match self.server.fetch(fetch).await {
-                    Ok(()) => return Ok(Ok(())),
+                    // A command that needs much may fetch for long.
+                    Ok(()) => return self.let_others().await.map(Ok),
                     Err(error) => error,
                 };
                 warn!(error = %failed, "a value could not be fetched");

@@ -2,8 +2,8 @@
 //! protocol.
 //!
 //! A group is a transaction that nobody sees: a root of its own, or nested in the transaction that
-//! it is run in. It takes all its locks first, in the order of the keys, so that two groups never
-//! deadlock; then its body is run, and then it is committed.
+//! it is run in. It takes all its locks first, those on keys in the order of the keys, so that two
+//! groups without ranges never deadlock; then its body is run, and then it is committed.
 //!
 //! ```text
 //!        ┌─► locks, in order ──► body ──► commit ──► done
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A body that has to pause is run again from its start. That is right because nothing that it has
-//! seen can change meanwhile: it is locked. What it has written is undone at the pause, since it
-//! will be written again.
+//! seen can change meanwhile: it is locked, or in a read view. What it has written is undone at the
+//! pause, since it will be written again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use super::super::tree::Tree;
 use super::{BeginOptions, Session};
 use crate::critical::Critical;
 use crate::error::Error;
-use crate::limits::GROUP_LOCKS_AT_ONCE;
+use crate::limits::{GROUP_FETCHES_MIN, GROUP_FETCHES_PER_KEY, GROUP_LOCKS_AT_ONCE};
 use crate::lock::Mode;
 use crate::step::{Fetch, Pause, Step};
 use crate::store::record::Record;
@@ -62,6 +62,8 @@ pub(super) struct Progress {
     locked: usize,
     /// How many bodies run, one within the other; none while it has to get its locks.
     depth: usize,
+    /// How often it has paused for something that is not in memory.
+    fetches: usize,
 }
 
 /// What a key was when it was asked to be watched, to be compared with what it is later.
@@ -190,6 +192,20 @@ impl Session {
                 Err(pause)
             }
             Err(pause) => {
+                let is_fetch = matches!(pause, Pause::Fetch(_));
+                let group = self.group.as_mut().filter(|_| is_fetch);
+                if let Some(group) = group {
+                    group.fetches += 1;
+                    // What it has read may have left again before it has all of it.
+                    let enough = GROUP_FETCHES_MIN + GROUP_FETCHES_PER_KEY * group.locked;
+                    if group.fetches > enough && self.shared.memory.is_bounded() {
+                        let bytes_max = self.shared.memory.bytes_max();
+                        self.roll_back_group();
+                        let bytes = bytes_max;
+                        let too_much = Error::OutOfMemory { bytes, bytes_max, is_too_large: false };
+                        return Err(too_much.into());
+                    }
+                }
                 self.undo_group();
                 Err(pause)
             }
@@ -219,7 +235,7 @@ impl Session {
         }
         self.shared.transactions_open.fetch_add(1, Ordering::Relaxed);
         if self.group.is_none() {
-            self.group = Some(Progress { began: now, locked: 0, depth: 0 });
+            self.group = Some(Progress { began: now, locked: 0, depth: 0, fetches: 0 });
         }
         Ok(())
     }

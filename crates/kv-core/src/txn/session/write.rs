@@ -8,7 +8,7 @@ use super::super::write::{Update, Write, Written};
 use super::Session;
 use crate::durability::Datum;
 use crate::error::Error;
-use crate::limits::EXPIRY_MS_MAX;
+use crate::limits::{EXPIRY_MS_MAX, MODIFIED_BYTES_MAX};
 use crate::step::{Pause, Step};
 use crate::store::record::Record;
 use crate::types::{Condition, Isolation, TxnId, ValueKind, Version};
@@ -139,7 +139,8 @@ impl Session {
     /// Has `decide` say what becomes of a key, given the value that is there, in one step that
     /// nobody comes between. It is called again if this has to pause, and told the same or what is
     /// there then. A value that it decides for is at most `value_bytes_max` bytes long, if it says
-    /// so: that saves taking a lock where nobody else is.
+    /// so: if that is short, no lock is taken where nobody else is, and it is called under the
+    /// shard's latch, where a panic ends the process.
     ///
     /// # Errors
     ///
@@ -162,6 +163,8 @@ impl Session {
             }
             Ok(update)
         };
+        // What is long is not copied under a latch.
+        let value_bytes_max = value_bytes_max.filter(|max| *max <= MODIFIED_BYTES_MAX);
         let write = Write::Modify { decide: &mut checked, value_bytes_max };
         self.write(txn, key, write).map(|_| ())
     }

@@ -139,7 +139,12 @@ impl Client {
     }
 
     fn command_named(&self, name: &[u8]) -> Option<About> {
-        let is_it = |about: &About| about.name().as_bytes().eq_ignore_ascii_case(name);
-        self.all_commands().into_iter().find(is_it)
+        if let Some(spec) = redis::find(name) {
+            return Some(About::Dialect(spec)).filter(|_| !self.is_disabled(spec, &[]));
+        }
+        let native = kv_protocol::command::find(name)?;
+        let is_its_name = native.name.as_bytes().eq_ignore_ascii_case(name);
+        let is_there = is_its_name && self.server.has_command(native);
+        is_there.then_some(About::Native(native))
     }
 }

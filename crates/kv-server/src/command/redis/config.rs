@@ -10,6 +10,7 @@ use kv_protocol::units::{DurationText, parse_size};
 use super::client::help;
 use super::{Client, Run};
 use crate::config::{Config, Durability, Eviction, Storage};
+use crate::limits::{MEMORY_BYTES_CEILING, MEMORY_BYTES_MIN};
 use crate::server::Server;
 
 const HELP: [&str; 4] = [
@@ -77,8 +78,9 @@ impl Client {
                 let why = "the server was started without --max-memory, and counts nothing";
                 return Err(failed(why).into());
             }
-            let bytes = parse_size(&value).ok().filter(|bytes| *bytes > 0);
-            let why = "argument must be a memory value above 0, such as 512mb";
+            let possible = MEMORY_BYTES_MIN..=MEMORY_BYTES_CEILING;
+            let bytes = parse_size(&value).ok().filter(|bytes| possible.contains(bytes));
+            let why = "argument must be a memory value of at least 32mb, such as 512mb";
             memory_bytes_max = Some(bytes.ok_or_else(|| failed(why))?);
         }
         if let Some(bytes) = memory_bytes_max {

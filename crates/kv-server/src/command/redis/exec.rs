@@ -5,12 +5,19 @@
 //! all its commands, and those that are watched, before it looks at any of them: what it then sees
 //! stays so until it is committed.
 
-use kv_core::{GroupLocks, Mode, Pause};
+use std::collections::BTreeMap;
+
+use kv_core::error::Limit;
+use kv_core::{Error, GroupLocks, Mode, Pause, Step, Watch};
 use kv_protocol::Request;
-use kv_protocol::redis::{self, InMulti, RedisCommand, RedisSpec, Refusal};
+use kv_protocol::redis::{
+    self, ClientCommand, ConfigCommand, InMulti, RedisCommand, RedisSpec, Refusal,
+};
 use kv_protocol::resp::write;
 
 use super::{Client, Next, Run, Stop, as_line};
+use crate::limits::WATCHED_BYTES_MAX;
+use crate::storage::held_bytes_max;
 
 /// What has been queued since MULTI.
 #[derive(Debug, Default)]
@@ -34,6 +41,25 @@ enum What {
     Dialect(&'static RedisSpec),
     Native,
 }
+
+/// Keys that are watched, and what they were.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    keys: BTreeMap<Box<[u8]>, Watch>,
+    /// Bytes of all keys.
+    bytes: usize,
+}
+
+impl Watched {
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.bytes = 0;
+    }
+}
+
+/// What a queued word and a queued command take beside their bytes.
+const WORD_BYTES: usize = 2 * size_of::<Vec<u8>>();
+const COMMAND_BYTES: usize = 2 * size_of::<Queued>();
 
 const NOT_ALLOWED: Refusal = Refusal::new("ERR Command not allowed inside a transaction");
 
@@ -65,6 +91,10 @@ impl Client {
         if let Err(refusal) = checked {
             self.spoil_multi();
             return Err(refusal.into());
+        }
+        if is_beyond_undoing(spec, words) {
+            self.spoil_multi();
+            return Err(NOT_ALLOWED.into());
         }
         match spec.in_multi {
             InMulti::Queued => self.queue(What::Dialect(spec), words, out),
@@ -114,9 +144,10 @@ impl Client {
     }
 
     fn queue(&mut self, what: What, words: &[&[u8]], out: &mut Vec<u8>) -> Run<Next> {
-        let bytes_max = self.server.config().write_set_bytes_max;
+        let bytes_max = held_bytes_max(self.server.config());
         let Some(multi) = &mut self.dialect.multi else { return Ok(Next::Request) };
-        multi.bytes += words.iter().map(|word| word.len() + size_of::<Vec<u8>>()).sum::<usize>();
+        multi.bytes += words.iter().map(|word| word.len() + WORD_BYTES).sum::<usize>();
+        multi.bytes += COMMAND_BYTES;
         if multi.bytes > bytes_max {
             multi.is_spoilt = true;
             let text = format!("LIMIT at most {bytes_max} bytes of commands are queued");
@@ -137,7 +168,7 @@ impl Client {
 
     /// How many keys are watched.
     pub(crate) fn watched(&self) -> usize {
-        self.dialect.watched.len()
+        self.dialect.watched.keys.len()
     }
 
     /// Forgets what was queued and what is watched.
@@ -158,19 +189,21 @@ impl Client {
     }
 
     pub(super) fn watch_keys(&mut self, keys: &[&[u8]], out: &mut Vec<u8>) -> Run<()> {
-        let max = self.server.config().locks_max;
+        let bytes_max = WATCHED_BYTES_MAX;
         for key in keys {
             // What was watched before counts as it was then.
-            if self.dialect.watched.iter().any(|watched| watched.key() == *key) {
+            if self.dialect.watched.keys.contains_key(*key) {
                 continue;
             }
-            if self.dialect.watched.len() >= max {
-                let text = format!("LIMIT at most {max} keys can be watched");
+            let bytes = self.dialect.watched.bytes + key.len() + WORD_BYTES + size_of::<Watch>();
+            if bytes > bytes_max {
+                let text = format!("LIMIT at most {bytes_max} bytes of keys can be watched");
                 return Err(Refusal::from(text).into());
             }
             // Called again after a pause, it finds the keys before this one watched.
-            let watched = self.session.watch(None, key)?;
-            self.dialect.watched.push(watched);
+            let watch = self.session.watch(None, key)?;
+            self.dialect.watched.keys.insert((*key).into(), watch);
+            self.dialect.watched.bytes = bytes;
         }
         write::simple(out, "OK");
         Ok(())
@@ -191,7 +224,10 @@ impl Client {
             return Err(Refusal::new(text).into());
         }
         self.dialect.exec_at = Some(0);
-        let done = self.run_queue(&multi.queue);
+        // Nothing that is queued changes what EXEC has to compare.
+        let watched = std::mem::take(&mut self.dialect.watched);
+        let done = self.run_queue(&multi.queue, &watched);
+        self.dialect.watched = watched;
         if let Err(Stop::Paused(pause)) = done {
             if matches!(pause, Pause::Failed(_)) {
                 self.end_multi();
@@ -212,26 +248,26 @@ impl Client {
     }
 
     /// Runs all that is queued as one group; none if what was watched has changed.
-    fn run_queue(&mut self, queue: &[Queued]) -> Run<Option<Vec<u8>>> {
-        let locks = self.locks_of(queue);
+    fn run_queue(&mut self, queue: &[Queued], watched: &Watched) -> Run<Option<Vec<u8>>> {
+        let locks = self.locks_of(queue, watched);
         loop {
             let started = self.session.start_group(None, &locks);
-            let outcome = started.and_then(|()| self.run_locked(queue));
+            let outcome = started.and_then(|()| self.run_locked(queue, watched));
             if let Some(replies) = self.session.finish_group(outcome)? {
                 return Ok(replies);
             }
+            // It begins again, without what it had locked.
+            self.dialect.collecting.clear();
         }
     }
 
-    fn run_locked(&mut self, queue: &[Queued]) -> Result<Option<Vec<u8>>, Pause> {
-        let watched = std::mem::take(&mut self.dialect.watched);
-        let is_unchanged = watched.iter().try_fold(true, |is_unchanged, watched| {
-            Ok::<bool, Pause>(is_unchanged && self.session.is_as_watched(watched)?)
-        });
-        self.dialect.watched = watched;
-        if !is_unchanged? {
-            return Ok(None);
+    fn run_locked(&mut self, queue: &[Queued], watched: &Watched) -> Step<Option<Vec<u8>>> {
+        for watch in watched.keys.values() {
+            if !self.session.is_as_watched(watch)? {
+                return Ok(None);
+            }
         }
+        let bytes_max = held_bytes_max(self.server.config());
         let mut replies = Vec::new();
         for (at, queued) in queue.iter().enumerate() {
             self.dialect.exec_at = Some(at);
@@ -245,6 +281,9 @@ impl Client {
                 Err(stop) => {
                     self.tell(stop, &mut replies)?;
                 }
+            }
+            if replies.len() > bytes_max {
+                return Err(Error::Limit { limit: Limit::ReplyBytes, max: bytes_max }.into());
             }
         }
         Ok(Some(replies))
@@ -269,11 +308,9 @@ impl Client {
     }
 
     /// Everything that the commands will need, to be locked before any of them is run.
-    fn locks_of(&self, queue: &[Queued]) -> GroupLocks {
+    fn locks_of(&self, queue: &[Queued], watched: &Watched) -> GroupLocks {
         let mut locks = GroupLocks::default();
-        for watched in &self.dialect.watched {
-            locks.key(watched.key(), Mode::Shared);
-        }
+        watched.keys.keys().for_each(|key| locks.key(key, Mode::Shared));
         for queued in queue {
             let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
             match queued.what {
@@ -300,6 +337,15 @@ impl Client {
         }
         locks
     }
+}
+
+/// Whether a command does what is not undone when EXEC has to begin again.
+fn is_beyond_undoing(spec: &RedisSpec, words: &[&[u8]]) -> bool {
+    matches!(
+        spec.parse(words),
+        Ok(RedisCommand::Client(ClientCommand::Kill(..))
+            | RedisCommand::Config(ConfigCommand::Set(_)))
+    )
 }
 
 /// The key of a native command that is about one and names no transaction; those can be queued.

@@ -30,7 +30,6 @@ const WITHOUT_FILES: Refusal =
 
 impl Client {
     pub(super) fn redis_info(&mut self, sections: &[&[u8]], out: &mut Vec<u8>) {
-        self.session.depend_on_newest();
         let is_all = |name: &[u8]| {
             let all = ["all", "everything", "default"];
             all.iter().any(|all| name.eq_ignore_ascii_case(all.as_bytes()))
@@ -48,6 +47,7 @@ impl Client {
             // A String takes all that is written.
             let _ = write!(text, "# {title}\r\n").and_then(|()| tell(self, &mut text));
         }
+        self.session.depend_on_newest();
         write::verbatim(out, self.dialect.version, &text);
     }
 
@@ -136,8 +136,10 @@ impl Client {
     }
 
     pub(super) fn db_size(&mut self, out: &mut Vec<u8>) {
+        let keys = self.keys();
+        // Of all that was counted.
         self.session.depend_on_newest();
-        write::integer(out, i64::try_from(self.keys()).unwrap_or(i64::MAX));
+        write::integer(out, i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     pub(super) fn time(&self, out: &mut Vec<u8>) {

@@ -13,7 +13,7 @@ use kv_protocol::resp::write;
 use super::super::listing::Source;
 use super::strings::{expiring, locks, resolved, taken};
 use super::{Client, Next, Run};
-use crate::limits::{CURSOR_BYTES_MAX, CURSORS_MAX};
+use crate::limits::{CURSOR_BYTES_MAX, CURSORS_MAX, SCAN_COUNT_MAX};
 
 const NO_SUCH_KEY: Refusal = Refusal::new("ERR no such key");
 
@@ -237,6 +237,7 @@ impl Client {
                 "ERR the server does not remember this cursor any more; begin again with 0",
             ))?),
         };
+        let count = scan.count.min(SCAN_COUNT_MAX);
         let pattern = scan.pattern.map(redis_glob);
         let is_hopeless = matches!(pattern, Some(None));
         let conditions = Conditions { key: pattern.flatten(), ..Conditions::default() };
@@ -245,8 +246,8 @@ impl Client {
             Some(after) => narrowed.examined().after(after),
             None => narrowed.examined(),
         };
-        let keys = if is_hopeless { Vec::new() } else { self.keys_in(interval, scan.count, txn)? };
-        let is_last = (keys.len() as u64) < scan.count;
+        let keys = if is_hopeless { Vec::new() } else { self.keys_in(interval, count, txn)? };
+        let is_last = (keys.len() as u64) < count;
         let cursor = match keys.last() {
             Some(last) if !is_last => self.server.cursors().remember(last),
             _ => 0,
@@ -291,7 +292,8 @@ impl Client {
     pub(super) fn random_key(&mut self, out: &mut Vec<u8>) -> Run<()> {
         let random = RandomState::new().hash_one(0_u8);
         let mut key = self.server.database().random_key(random);
-        if key.is_none() {
+        // Not part of a transaction, so that EXEC has not locked all keys for it.
+        if key.is_none() && self.dialect.exec_at.is_none() {
             // None is in memory: the first that is stored is as random as another.
             key = self.keys_in(Interval::all(), 1, None)?.pop();
         }

@@ -9,6 +9,7 @@ use kv_protocol::redis::{AtTime, Expiry, Refusal, Set, SetAnswer, part_of};
 use kv_protocol::resp::write;
 
 use super::{Client, Run};
+use crate::storage::held_bytes_max;
 
 const TOO_LONG: Refusal =
     Refusal::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -107,7 +108,10 @@ impl Client {
         out: &mut Vec<u8>,
     ) -> Run<()> {
         let (mut old, mut is_done) = (None, false);
-        self.session.modify(txn, set.key, Some(set.value.len()), |there| {
+        // An old value may be long, and is then not copied under a latch.
+        let is_short = set.answer != SetAnswer::Old;
+        let bytes_max = Some(set.value.len()).filter(|_| is_short);
+        self.session.modify(txn, set.key, bytes_max, |there| {
             if set.answer == SetAnswer::Old {
                 old = there.as_ref().map(|there| there.bytes.to_vec());
             }
@@ -132,7 +136,7 @@ impl Client {
 
     pub(super) fn get_del(&mut self, key: &[u8], txn: Option<TxnId>, out: &mut Vec<u8>) -> Run<()> {
         let mut old = None;
-        self.session.modify(txn, key, Some(0), |there| {
+        self.session.modify(txn, key, None, |there| {
             old = there.map(|there| there.bytes.to_vec());
             Ok(Update::Delete)
         })?;
@@ -182,9 +186,32 @@ impl Client {
         txn: Option<TxnId>,
         out: &mut Vec<u8>,
     ) -> Run<()> {
-        let values = self.session.read_group(txn, |session, txn| {
-            keys.iter().map(|key| session.get(txn, key)).collect::<Step<Vec<Option<Value>>>>()
-        })?;
+        let bytes_max = held_bytes_max(self.server.config());
+        // What it has read stays so in the view that it reads in, or locked: it goes on with the
+        // rest after a pause. Within EXEC it is run anew.
+        let mut values = std::mem::take(&mut self.dialect.values);
+        let mut bytes: usize = values.iter().flatten().map(|value| value.bytes().len()).sum();
+        let read = self.session.read_group(txn, |session, txn| {
+            while let Some(key) = keys.get(values.len()) {
+                let value = session.get(txn, key)?;
+                bytes += value.as_ref().map_or(0, |value| value.bytes().len());
+                values.push(value);
+                if bytes > bytes_max && values.len() > 1 {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        if read.is_err() && self.dialect.exec_at.is_none() {
+            if let Err(Pause::Fetch(_) | Pause::Lock(_) | Pause::Yield) = read {
+                self.dialect.values = values;
+            }
+            return Ok(read.map(|_| ())?);
+        }
+        if !read? {
+            let text = format!("LIMIT a reply has at most {bytes_max} bytes; ask for fewer keys");
+            return Err(Refusal::from(text).into());
+        }
         write::array(out, values.len());
         for value in &values {
             self.bulk_or_null(value.as_ref().map(Value::bytes), out);
