@@ -54,6 +54,12 @@ pub struct Stamp {
     pub time_ms: u64,
 }
 
+/// The first wipe after a revision, of several in their order: a wipe is a commit that deletes
+/// every key.
+pub fn first_wipe_after(wipes: &[Stamp], revision: Revision) -> Option<Stamp> {
+    wipes.get(wipes.partition_point(|wipe| wipe.revision <= revision)).copied()
+}
+
 /// How much a commit writes, before it is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CommitSize {

@@ -65,8 +65,8 @@ pub(crate) const MODIFIED_BYTES_MAX: usize = 4096;
 /// Keys that a group locks before others get their turn.
 pub(crate) const GROUP_LOCKS_AT_ONCE: usize = 32 << 10;
 /// How often a group may pause for what is not in memory: for each of its keys, for its newest
-/// version, its value, and once more because it has left again; and so often in any case. What needs
-/// more does not fit into memory.
+/// version, its value, and once more because it has left again; and so often in any case. What
+/// needs more does not fit into memory.
 pub(crate) const GROUP_FETCHES_PER_KEY: usize = 4;
 pub(crate) const GROUP_FETCHES_MIN: usize = 1024;
 /// How much a scan with conditions does before others get their turn: to come to the next key is

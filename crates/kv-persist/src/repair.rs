@@ -22,6 +22,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use kv_core::durability::first_wipe_after;
 use kv_core::{Change, Datum, Revision, Stamp, Version};
 
 use crate::codec;
@@ -36,7 +37,6 @@ use crate::snapshot::{Fold, KeyChanges, Snapshot};
 use crate::store::{Files, StoreOptions};
 use crate::stored::{DatabaseId, EMPTY, Keep, Stored, Through, ValueBuf};
 use crate::verify::{shown, verify};
-use crate::wipes::first_after;
 
 /// Keys that are named one by one in the list of what was lost; of more, this many say enough.
 const KEYS_NAMED_MAX: usize = 100;
@@ -438,7 +438,7 @@ impl Salvage {
         let mut deletes = Vec::new();
         let mut found = versions.values().peekable();
         while let Some(saved) = found.next() {
-            let wipe = first_after(wipes, saved.stamp.revision);
+            let wipe = first_wipe_after(wipes, saved.stamp.revision);
             let next = found.peek();
             let Some(wipe) = wipe.filter(|wipe| {
                 saved.value.is_some()

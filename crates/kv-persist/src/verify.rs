@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kv_core::durability::first_wipe_after;
 use kv_core::{Change, Revision, Stamp, Version};
 
 use crate::directory::{Contents, DataDir};
@@ -23,7 +24,6 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::sqlite::NoTrace;
 use crate::store::{Files, Found, Opened, StoreOptions};
 use crate::stored::{DatabaseId, Stored};
-use crate::wipes::first_after;
 
 /// Faults of one kind that are told one by one; of more, this many say enough.
 const FAULTS_MAX: usize = 100;
@@ -271,7 +271,7 @@ fn newest_before(
     wipes: &[Stamp],
 ) -> Version {
     let (version, revision) = found;
-    let wipe = first_after(wipes, revision).filter(|wipe| is_live && wipe.revision < next);
+    let wipe = first_wipe_after(wipes, revision).filter(|wipe| is_live && wipe.revision < next);
     Version(version.0 + u64::from(wipe.is_some()))
 }
 

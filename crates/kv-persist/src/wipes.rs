@@ -11,14 +11,10 @@
 //!
 //! A key that is deleted already, or is written by the wipe's own commit, gets no other version.
 
-use kv_core::{Revision, Stamp, Version};
+use kv_core::durability::first_wipe_after;
+use kv_core::{Stamp, Version};
 
 use crate::stored::Stored;
-
-/// The first wipe after a revision, of those of a stretch of the log in their order.
-pub(crate) fn first_after(wipes: &[Stamp], revision: Revision) -> Option<Stamp> {
-    wipes.get(wipes.partition_point(|wipe| wipe.revision <= revision)).copied()
-}
 
 /// The delete that a wipe made of a key whose newest version was this, if that was no delete.
 pub(crate) fn delete_after<'a>(newest: &Stored<'a>, wipe: Stamp) -> Option<Stored<'a>> {
@@ -33,7 +29,7 @@ pub(crate) fn with_deletes<'a>(versions: &[Stored<'a>], wipes: &[Stamp]) -> Vec<
     for (at, version) in versions.iter().enumerate() {
         all.push(*version);
         let next = versions.get(at + 1).map(|next| next.stamp.revision);
-        let wipe = first_after(wipes, version.stamp.revision)
+        let wipe = first_wipe_after(wipes, version.stamp.revision)
             .filter(|wipe| next.is_none_or(|next| wipe.revision < next));
         all.extend(wipe.and_then(|wipe| delete_after(version, wipe)));
     }
@@ -42,7 +38,7 @@ pub(crate) fn with_deletes<'a>(versions: &[Stored<'a>], wipes: &[Stamp]) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Datum, ValueKind};
+    use kv_core::{Datum, Revision, ValueKind};
 
     use super::*;
 

@@ -73,9 +73,11 @@ mod tests {
 
     #[test]
     fn second_words_of_either_framing() {
-        let received = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\nPUT b 1\n*1\r\n$4\r\nPING\r\n\
-                         get \"c d\"\r\n\nPING\n*3\r\n$3\r\nSET\r\n$1\r\ne\r\n$1\r\n1\r\n*2\r\n$3\r\nGET";
-        let keys: Vec<&[u8]> = KeysAhead::new(received).collect();
+        let arrays = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\nPUT b 1\n*1\r\n$4\r\nPING\r\n";
+        let lines = b"get \"c d\"\r\n\nPING\n";
+        let last = b"*3\r\n$3\r\nSET\r\n$1\r\ne\r\n$1\r\n1\r\n*2\r\n$3\r\nGET";
+        let received = [&arrays[..], lines, last].concat();
+        let keys: Vec<&[u8]> = KeysAhead::new(&received).collect();
         assert_eq!(keys, [&b"a"[..], b"b", b"", b"c d", b"", b"", b"e"]);
     }
 

@@ -25,11 +25,11 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::record::Record;
-use super::shard::wipe::first_after;
 use super::shard::{Gone, Seen};
 use super::shards::Shards;
 use crate::db::Shared;
 use crate::durability::Stamp;
+use crate::durability::first_wipe_after;
 use crate::key::Key;
 use crate::limits::{KEYS_PER_LATCH_MAX, PAGE_BYTES};
 use crate::memory::Way;
@@ -238,7 +238,8 @@ impl Merge {
 fn hit_of(row: Record, revision: Revision, wipes: &[Stamp]) -> Hit {
     let without = if row.revision() > revision {
         Without::Again
-    } else if first_after(wipes, row.revision()).is_some_and(|wipe| wipe.revision <= revision) {
+    } else if first_wipe_after(wipes, row.revision()).is_some_and(|wipe| wipe.revision <= revision)
+    {
         Without::Hidden
     } else {
         return Hit::Record(row);

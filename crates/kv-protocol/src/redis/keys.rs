@@ -210,9 +210,9 @@ pub(super) static SCAN: RedisSpec = RedisSpec {
     since: "2.8.0",
     syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
     summary: "some keys, and the cursor that goes on behind them",
-    differs: "In the order of keys, none twice. COUNT keys are looked at, not about so many. The \
-              server remembers where a cursor stands, of the last 65,536 that were handed out; an \
-              older one, or one of before a restart, is refused.",
+    differs: "In the order of keys, none twice. COUNT keys are looked at, not about so many, and \
+              at most 10,000. The server remembers where a cursor stands, of the last 65,536 that \
+              were handed out; an older one, or one of before a restart, is refused.",
     parse: parse_scan,
     ..GENERIC
 };

@@ -126,8 +126,9 @@ pub(super) struct Network {
 
     /// Commands to refuse, separated by commas
     ///
-    /// They are answered as if they did not exist. Change it to keep clients from commands that
-    /// they have no business with, such as SHOWALL or LOCKS.
+    /// They are refused. Change it to keep clients from commands that they have no business with,
+    /// such as SHOWALL or LOCKS. Names of Redis commands are taken too, for clients that speak its
+    /// protocol: FLUSHALL, SHUTDOWN, CONFIG, "CONFIG SET".
     #[arg(long, value_name = "COMMAND", value_delimiter = ',', value_parser = command_name)]
     pub(super) disable: Vec<&'static str>,
 }

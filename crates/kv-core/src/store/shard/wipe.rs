@@ -19,7 +19,7 @@
 //! that, nor need what is stored be looked at to know that no key is left.
 
 use super::ShardState;
-use crate::durability::Stamp;
+use crate::durability::{Stamp, first_wipe_after};
 use crate::limits::KEYS_PER_LATCH_MAX;
 use crate::memory::{Memory, Way};
 use crate::store::placement::Placement;
@@ -33,11 +33,6 @@ pub(super) struct Wipes {
     kept: Vec<Stamp>,
     /// The newest of those that are not kept any more.
     passed: Revision,
-}
-
-/// The first wipe after a revision.
-pub(crate) fn first_after(wipes: &[Stamp], revision: Revision) -> Option<Stamp> {
-    wipes.get(wipes.partition_point(|wipe| wipe.revision <= revision)).copied()
 }
 
 impl ShardState {
@@ -97,12 +92,12 @@ impl ShardState {
 
     /// The wipe that what is stored of a key may lack, if its newest version there is this one.
     pub(super) fn wipe_after(&self, newest: &Record) -> Option<Stamp> {
-        first_after(&self.wipes.kept, newest.revision()).filter(|_| !newest.is_tombstone())
+        first_wipe_after(&self.wipes.kept, newest.revision()).filter(|_| !newest.is_tombstone())
     }
 
     /// As [`ShardState::wipe_after`], of a version that is not a delete.
     pub(super) fn is_wiped_after(&self, revision: Revision) -> bool {
-        first_after(&self.wipes.kept, revision).is_some()
+        first_wipe_after(&self.wipes.kept, revision).is_some()
     }
 
     /// The wipes that what is stored may lack.
