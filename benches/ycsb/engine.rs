@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kv_benches::workload::{Key, Value};
 
-use crate::{others, ours};
+use crate::{fjall, others, ours};
 
 /// A store that several threads use.
 pub(crate) trait Engine: Sync {
@@ -50,24 +50,26 @@ pub(crate) fn changed(value: &[u8]) -> Value {
 type Open = fn(&Path, bool) -> Box<dyn Engine>;
 
 /// All stores.
-pub(crate) const ENGINES: [(&str, Open); 5] = [
+pub(crate) const ENGINES: [(&str, Open); 6] = [
     ("kv-core", |_, _| Box::new(ours::Core::open())),
     ("kv-persist", |dir, is_durable| Box::new(ours::Persist::open(dir, is_durable))),
     ("DashMap", |_, _| Box::new(others::Map::default())),
     ("redb", |dir, is_durable| Box::new(others::Redb::open(dir, is_durable))),
+    ("fjall", |dir, is_durable| Box::new(fjall::Fjall::open(dir, is_durable))),
     ("SQLite", |dir, is_durable| Box::new(others::Sqlite::open(dir, is_durable))),
 ];
 
 /// Which of them are compared.
-pub(crate) const PAIRS: [(&str, &str); 4] = [
+pub(crate) const PAIRS: [(&str, &str); 5] = [
     ("kv-core", "DashMap"),
     ("kv-persist", "kv-core"),
     ("kv-persist", "redb"),
+    ("kv-persist", "fjall"),
     ("kv-persist", "SQLite"),
 ];
 
 /// What a table has to say of how they are set.
 pub(crate) const SETTINGS: &str = "kv-core and DashMap have no files. Both of ours keep one \
     version of each key; kv-persist folds its log as the server does. redb has its own cache of \
-    1 GiB; SQLite has WAL, 256 MiB of cache for each thread, prepared statements and a table \
-    without rowids.";
+    1 GiB, fjall is as it is by itself; SQLite has WAL, 256 MiB of cache for each thread, \
+    prepared statements and a table without rowids.";

@@ -1,5 +1,5 @@
 //! Embedded stores under the mixes A to F of YCSB, in process: this repository's engine and store
-//! beside a bare concurrent map, redb and SQLite.
+//! beside a bare concurrent map, redb, fjall and SQLite.
 //!
 //! The map is what a hash map costs that several threads may use; it has no order, so it cannot
 //! take part in E. A read copies the value out, as a caller does that keeps it.
@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run is to stop and say why")]
 
 mod engine;
+mod fjall;
 mod others;
 mod ours;
 
@@ -31,7 +32,7 @@ ycsb: embedded stores under the mixes A to F of YCSB, in process
   --keys N         keys in each store at first; default 1000000
   --threads N      default 2
   --only A,B       some of the mixes; default all
-  --engines E,E    some of the stores: kv-core, kv-persist, DashMap, redb, SQLite; default all
+  --engines E,E    some of the stores; default kv-core,kv-persist,DashMap,redb,fjall,SQLite
   --durable        every write is on disk before it returns, in those that have files
   --seconds S      of each turn; default 2
   --rounds N       rounds, after one to warm up; default 5
