@@ -40,7 +40,7 @@ pub(crate) mod verb;
 mod writing;
 
 #[cfg(test)]
-mod documentation;
+pub(crate) mod documentation;
 
 /// What a command is about; HELP and the documentation list the commands by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -63,18 +63,25 @@ fn capitalized(text: &str) -> String {
     first.to_uppercase() + rest
 }
 
-#[test]
-fn the_protocol_page_has_every_command_as_the_registry_has_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/PROTOCOL.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the begin marker stands in the page");
+/// Sees to it that a page has what is generated between its markers; answers the page as it is to
+/// be.
+pub(crate) fn keep(page: &str, generated: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let now = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = now.split_once(BEGIN).expect("the begin marker stands in the page");
     let (_, after) = rest.split_once(END).expect("the end marker stands in the page");
-    let expected = format!("{before}{BEGIN}{}{END}{after}", generate());
+    let expected = format!("{before}{BEGIN}{generated}{END}{after}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &expected).unwrap();
     } else {
-        assert!(page == expected, "docs/PROTOCOL.md is out of date; run with UPDATE_DOCS=1");
+        assert!(now == expected, "docs/{page} is out of date; run with UPDATE_DOCS=1");
     }
+    expected
+}
+
+#[test]
+fn the_protocol_page_has_every_command_as_the_registry_has_it() {
+    let expected = keep("PROTOCOL.md", &generate());
     for spec in COMMANDS {
         assert!(expected.contains(&format!("```\n{}\n```", spec.syntax)), "{}", spec.name);
     }

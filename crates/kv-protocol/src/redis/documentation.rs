@@ -4,12 +4,9 @@
 //! to date, run the test once with `UPDATE_DOCS=1`.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use super::{REDIS_COMMANDS, RedisGroup, RedisSpec};
-
-const BEGIN: &str = "<!-- commands: begin, generated from the registry -->\n";
-const END: &str = "<!-- commands: end -->\n";
+use crate::command::documentation::keep;
 
 /// Commands for strings and keys that Redis has and this does not, and why.
 const ABSENT: [(&str, &str); 17] = [
@@ -59,14 +56,5 @@ fn generate_row(page: &mut String, spec: &RedisSpec) {
 
 #[test]
 fn the_redis_page_has_every_command_as_the_registry_has_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/REDIS.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the begin marker stands in the page");
-    let (_, after) = rest.split_once(END).expect("the end marker stands in the page");
-    let expected = format!("{before}{BEGIN}{}{END}{after}", generate());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &expected).unwrap();
-    } else {
-        assert!(page == expected, "docs/REDIS.md is out of date; run with UPDATE_DOCS=1");
-    }
+    keep("REDIS.md", &generate());
 }

@@ -185,33 +185,41 @@ impl Session {
             if let Some(written) = written {
                 return Ok(written);
             }
-            let mut tree = Tree::new(self.shared.next_tree(), Isolation::Serializable, None);
-            let now = self.shared.clock().now();
-            tree.push_scope(TxnId(0), now, self.shared.options.lock_wait_max);
-            self.single = Some(tree);
         }
-        let Some(tree) = &mut self.single else {
-            return Err(Error::Internal("a single command has its transaction".into()).into());
-        };
-        let mut work = Work {
-            shared: &self.shared,
+        let result = self.single_work().write(key, &mut write);
+        self.end_single(result)
+    }
+
+    /// The work of the transaction of a single command that needs locks, which is begun now unless
+    /// it was before a pause.
+    pub(super) fn single_work(&mut self) -> Work<'_> {
+        let shared = &self.shared;
+        let tree = self.single.get_or_insert_with(|| {
+            let mut tree = Tree::new(shared.next_tree(), Isolation::Serializable, None);
+            tree.push_scope(TxnId(0), shared.clock().now(), shared.options.lock_wait_max);
+            tree
+        });
+        Work {
+            shared,
             session: self.id,
             tree,
             pending: &mut self.pending,
             depends_on: &mut self.depends_on,
             has_other_trees: false,
             fetching: &mut self.fetching,
-        };
-        let result = work.write(key, &mut write);
+        }
+    }
+
+    /// Ends the transaction of a single command, unless it has to go on after a pause.
+    pub(super) fn end_single<T>(&mut self, result: Step<T>) -> Step<T> {
         if let Err(Pause::Lock(_) | Pause::Fetch(_)) = result {
             return result;
         }
         let Some(mut tree) = self.single.take() else { return result };
-        let committed = result.and_then(|written| Ok((written, self.shared.commit(&mut tree)?)));
-        match committed {
-            Ok((written, committed)) => {
+        match result.and_then(|done| Ok((done, self.shared.commit(&mut tree)?))) {
+            Ok((done, committed)) => {
                 self.note_commit(committed);
-                Ok(written)
+                Ok(done)
             }
             // Also when it has to wait for room in the log: it is decided anew afterwards.
             Err(pause) => {
