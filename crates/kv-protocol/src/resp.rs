@@ -1,8 +1,8 @@
 //! RESP, the framing of the Redis protocol: arrays of bulk strings come in, values go out.
 //!
 //! Versions 2 and 3 as the Redis protocol specification defines them. [`decoder`] finds requests in
-//! what was received, [`write`] appends replies. What the words of a request mean is not told here:
-//! that is [`redis`](crate::redis), or one of the native [`commands`](crate::command).
+//! what was received, [`mod@write`] appends replies. What the words of a request mean is not told
+//! here: that is [`redis`](crate::redis), or one of the native [`commands`](crate::command).
 
 pub mod decoder;
 pub mod write;

@@ -37,7 +37,7 @@ pub struct Fold<'a> {
     pub keys: Vec<KeyChanges<'a>>,
     /// The first of these commits that deleted every key, if one did. What it did to changed keys,
     /// after the first change, is among the changes; all others that the snapshot has as they were
-    /// get their [delete](crate::wipes) now, and so do changed ones before their first change.
+    /// get their delete now, and so do changed ones before their first change.
     pub wipe: Option<Stamp>,
     /// The revision that the snapshot has afterwards, and its time.
     pub through: Through,
