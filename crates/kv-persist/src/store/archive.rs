@@ -13,6 +13,7 @@ impl Fetcher for Archive {
     /// Wherever the value was put, the version that it is of tells where it is now.
     fn value(&self, key: &[u8], version: Version, _place: Place) -> Result<Vec<u8>, Error> {
         let newest = self.0.newest(key).map_err(unread)?;
+        let is_superseded = newest.as_ref().is_some_and(|newest| newest.version > version);
         let found = match newest {
             Some(newest) if newest.version > version => {
                 let below = Version(version.0.saturating_add(1));
@@ -22,8 +23,13 @@ impl Fetcher for Archive {
             newest => newest,
         };
         let found = found.filter(|found| found.version == version).and_then(|found| found.value);
-        found.map(|value| value.bytes).ok_or_else(|| {
-            Error::Io(format!("the value of version {version} of {} is not kept", show_key(key)))
+        found.map(|value| value.bytes).ok_or_else(|| match is_superseded {
+            // A view may still know of it; but of what a wipe deleted only the history is kept.
+            true => Error::Pruned(key.into()),
+            false => {
+                let key = show_key(key);
+                Error::Io(format!("the value of version {version} of {key} is not kept"))
+            }
         })
     }
 
@@ -115,7 +121,10 @@ mod tests {
         let value = |number| archive.value(b"house", Version(number), place);
         assert_eq!(value(5).unwrap(), b"large");
         assert_eq!(value(3).unwrap(), b"small");
-        for number in [2, 4, 6, u64::MAX] {
+        for number in [2, 4] {
+            assert_eq!(value(number).unwrap_err(), Error::Pruned((*b"house").into()), "superseded");
+        }
+        for number in [6, u64::MAX] {
             let refused = value(number).unwrap_err();
             let told = format!("the value of version {number} of \"house\" is not kept");
             assert_eq!(refused, Error::Io(told));

@@ -111,7 +111,7 @@ fn run(cases: u32, change: impl Fn(&mut StoreOptions)) -> Arc<Counts> {
 
 #[test]
 fn what_has_left_memory_is_still_there() {
-    let counts = run(24, |_| {});
+    let counts = run(40, |_| {});
     for count in [&counts.evictions, &counts.fetches, &counts.left_out] {
         assert!(count.load(Relaxed) > 100, "{counts:?}");
     }
