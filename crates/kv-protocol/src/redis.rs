@@ -170,11 +170,7 @@ impl RedisSpec {
     /// In Redis's words.
     #[inline]
     pub fn check_arity(&self, words: usize) -> Result<(), Refusal> {
-        let words = i32::try_from(words).unwrap_or(i32::MAX);
-        if words == self.arity || (self.arity < 0 && words >= -self.arity) {
-            return Ok(());
-        }
-        Err(wrong_arity(self.name))
+        if has_arity(self.arity, words) { Ok(()) } else { Err(wrong_arity(self.name)) }
     }
 
     /// Reads the words of a request, the command's name included. Their number has been checked.
@@ -198,6 +194,13 @@ impl RedisSpec {
         let words = words.get(first..=last).filter(|_| has_keys).unwrap_or_default();
         words.iter().step_by(usize::try_from(self.keys.step).unwrap_or(1).max(1)).copied()
     }
+}
+
+/// Whether there are so many words, or below 0 so many or more.
+#[inline]
+fn has_arity(arity: i32, words: usize) -> bool {
+    let words = i32::try_from(words).unwrap_or(i32::MAX);
+    words == arity || (arity < 0 && words >= -arity)
 }
 
 #[cold]
@@ -346,8 +349,7 @@ fn unknown_part(command: &str, part: &[u8]) -> Refusal {
 
 /// Checks the number of words of a part of a command, with those two included.
 fn check_part(command: &str, part: &str, arity: i32, words: usize) -> Result<(), Refusal> {
-    let words = i32::try_from(words).unwrap_or(i32::MAX);
-    if words == arity || (arity < 0 && words >= -arity) {
+    if has_arity(arity, words) {
         return Ok(());
     }
     Err(wrong_arity(&format!("{command}|{part}")))

@@ -372,6 +372,46 @@ impl<'a> Request<'a> {
         command::write(self, out);
     }
 
+    /// The key of a request that is about one.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Request::Put { key, .. }
+            | Request::Get { key, .. }
+            | Request::Del { key, .. }
+            | Request::Exists { key, .. }
+            | Request::Incr { key, .. }
+            | Request::Meta { key, .. }
+            | Request::Expire { key, .. }
+            | Request::Persist { key, .. }
+            | Request::Ttl { key, .. }
+            | Request::History { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The transaction that it names.
+    pub fn transaction(&self) -> Option<u64> {
+        match self {
+            Request::Begin { parent: Parent::Id(txn), .. } => Some(*txn),
+            Request::Commit { txn }
+            | Request::Rollback { txn }
+            | Request::Put { txn, .. }
+            | Request::Get { read: Read::Newest { txn, .. }, .. }
+            | Request::Del { txn, .. }
+            | Request::Exists { txn, .. }
+            | Request::Incr { txn, .. }
+            | Request::Meta { txn, .. }
+            | Request::Expire { txn, .. }
+            | Request::Persist { txn, .. }
+            | Request::Ttl { txn, .. }
+            | Request::ShowAll { txn } => *txn,
+            Request::Scan(selection) | Request::Count(selection) => selection.txn,
+            Request::Nearest(nearest) => nearest.txn,
+            _ => None,
+        }
+    }
+
     /// The same request in the transaction that was named beside it. One that names another itself
     /// keeps that.
     ///

@@ -16,6 +16,6 @@ pub enum RespVersion {
     /// -1.
     #[default]
     V2,
-    /// Also maps, doubles, and a null of its own.
+    /// Also maps, sets, text for people, and a null of its own.
     V3,
 }

@@ -132,7 +132,7 @@ impl Client {
     pub fn execute(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Next, Pause> {
         match self.run_request(request, out) {
             Err(Pause::Failed(error)) => {
-                let txn = txn_of(request);
+                let txn = request.transaction();
                 self.refuse(&refusal(&error), txn, out);
                 Ok(Next::Request)
             }
@@ -214,26 +214,4 @@ impl Client {
 pub(crate) fn refusal(error: &kv_core::Error) -> ErrorReply {
     let code = ErrorCode::parse(error.code().as_bytes()).unwrap_or(ErrorCode::Internal);
     ErrorReply::new(code, error.to_string())
-}
-
-/// The transaction that a request names.
-fn txn_of(request: &Request<'_>) -> Option<u64> {
-    match request {
-        Request::Put { txn, .. }
-        | Request::Del { txn, .. }
-        | Request::Exists { txn, .. }
-        | Request::Incr { txn, .. }
-        | Request::Meta { txn, .. }
-        | Request::Expire { txn, .. }
-        | Request::Persist { txn, .. }
-        | Request::Ttl { txn, .. }
-        | Request::Commit { txn }
-        | Request::Rollback { txn }
-        | Request::ShowAll { txn }
-        | Request::Get { read: kv_protocol::Read::Newest { txn, .. }, .. } => *txn,
-        Request::Scan(selection) | Request::Count(selection) => selection.txn,
-        Request::Nearest(nearest) => nearest.txn,
-        Request::Begin { parent: kv_protocol::Parent::Id(txn), .. } => Some(*txn),
-        _ => None,
-    }
 }

@@ -1,9 +1,10 @@
-//! One connection of the line protocol: bytes in, commands run, bytes out.
+//! One connection: bytes in, commands run, bytes out. A request is a line, or an array in RESP;
+//! its first byte tells.
 //!
 //! ```text
-//!   read what is there ──► run every whole line ──► one write of all replies ──► read …
+//!   read what is there ──► run every whole request ──► one write of all replies ──► read …
 //!                               │ a lock is not free
-//!                               └─► write the replies so far, wait, run the line again
+//!                               └─► write the replies so far, wait, run the request again
 //! ```
 //!
 //! Replies come in order, and all those of one batch leave in one write. A reply that shows what is

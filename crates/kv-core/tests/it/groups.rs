@@ -253,7 +253,7 @@ fn what_is_watched_changes_with_every_write_and_only_then() {
     let (mut one, mut other) = (db.session(), db.session());
     let unchanged = |session: &mut Session, watch| {
         let locks = locks(&[], &["k"]);
-        session.group(None, &locks, |session| session.is_as_watched(watch)).unwrap()
+        session.group(None, &locks, |session| session.is_as_watched(b"k", watch)).unwrap()
     };
     let missing = one.watch(None, b"k").unwrap();
     assert!(unchanged(&mut one, &missing));
@@ -334,10 +334,10 @@ fn a_group_that_deletes_all_is_one_commit_and_begins_anew_after_a_pause() {
     let locks = GroupLocks { all: true, ..locks(&["a", "b"], &[]) };
     let mut has_yielded = false;
     let mut body = |session: &mut Session| {
-        assert!(session.is_as_watched(&watched)?);
+        assert!(session.is_as_watched(b"a", &watched)?);
         put(session, "a", "lost")?;
         session.delete_all(None)?;
-        assert!(!session.exists(None, b"a")? && !session.is_as_watched(&watched)?);
+        assert!(!session.exists(None, b"a")? && !session.is_as_watched(b"a", &watched)?);
         put(session, "b", "new")?;
         if !std::mem::replace(&mut has_yielded, true) {
             return Err(Pause::Yield);

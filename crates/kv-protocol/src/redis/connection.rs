@@ -226,10 +226,8 @@ fn parse_kill<'a>(options: &'a [&'a [u8]]) -> Result<ClientFilter<'a>, Refusal> 
     for option in options.chunks(2) {
         let [name, value] = option else { return Err(Refusal::SYNTAX) };
         if is_word(name, "ID") {
-            let id = super::number::integer(value).and_then(|id| u64::try_from(id).ok());
-            let id = id.filter(|id| *id > 0);
             let refusal = Refusal::new("ERR client-id should be greater than 0");
-            filter.ids = Some(BTreeSet::from([id.ok_or(refusal)?]));
+            filter.ids = Some(BTreeSet::from([client_id(value).map_err(|_| refusal)?]));
         } else if is_word(name, "ADDR") {
             filter.address = Some(value);
         } else if is_word(name, "LADDR") {

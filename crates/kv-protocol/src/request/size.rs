@@ -21,22 +21,13 @@ impl Request<'_> {
                 check_key(key, limits)?;
                 check_value(value, limits, || format!("the value of {}", Shown(key)))
             }
-            Request::Get { key, .. }
-            | Request::Del { key, .. }
-            | Request::Exists { key, .. }
-            | Request::Incr { key, .. }
-            | Request::Meta { key, .. }
-            | Request::Expire { key, .. }
-            | Request::Persist { key, .. }
-            | Request::Ttl { key, .. }
-            | Request::History { key, .. } => check_key(key, limits),
             Request::Scan(selection) | Request::Count(selection) => {
                 check_selection(selection, limits)
             }
             Request::Nearest(nearest) => {
                 nearest.prefix.as_ref().map_or(Ok(()), |prefix| check_key(prefix, limits))
             }
-            _ => Ok(()),
+            other => other.key().map_or(Ok(()), |key| check_key(key, limits)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Appending values in RESP. A value of a type that version 2 does not have is written as Redis
-//! does it for such a client: a map as an array of names and values, null as a bulk string of
-//! length -1, a double as a bulk string.
+//! does it for such a client: a map as an array of names and values, a set as an array, null as a
+//! bulk string of length -1.
 
 use super::RespVersion;
 use crate::reply::text::integer as digits;

@@ -68,10 +68,7 @@ pub(super) struct Progress {
 
 /// What a key was when it was asked to be watched, to be compared with what it is later.
 #[derive(Debug, Clone)]
-pub struct Watch {
-    key: Box<[u8]>,
-    seen: WatchedState,
-}
+pub struct Watch(WatchedState);
 
 #[derive(Debug, Clone)]
 enum WatchedState {
@@ -79,13 +76,6 @@ enum WatchedState {
     Committed { revision: Revision, is_live: bool },
     /// The transaction's own write. It is kept, so that no other can be in its place.
     Own(Record),
-}
-
-impl Watch {
-    /// The key.
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
 }
 
 impl Session {
@@ -192,24 +182,25 @@ impl Session {
                 Err(pause)
             }
             Err(pause) => {
-                let is_fetch = matches!(pause, Pause::Fetch(_));
-                let group = self.group.as_mut().filter(|_| is_fetch);
-                if let Some(group) = group {
-                    group.fetches += 1;
-                    // What it has read may have left again before it has all of it.
-                    let enough = GROUP_FETCHES_MIN + GROUP_FETCHES_PER_KEY * group.locked;
-                    if group.fetches > enough && self.shared.memory.is_bounded() {
-                        let bytes_max = self.shared.memory.bytes_max();
-                        self.roll_back_group();
-                        let bytes = bytes_max;
-                        let too_much = Error::OutOfMemory { bytes, bytes_max, is_too_large: false };
-                        return Err(too_much.into());
-                    }
+                if matches!(pause, Pause::Fetch(_)) && self.fetches_in_vain() {
+                    self.roll_back_group();
+                    let bytes = self.shared.memory.bytes_max();
+                    let (bytes_max, is_too_large) = (bytes, false);
+                    return Err(Error::OutOfMemory { bytes, bytes_max, is_too_large }.into());
                 }
                 self.undo_group();
                 Err(pause)
             }
         }
+    }
+
+    /// Counts a pause for what is not in memory. True if there were so many that what it has read
+    /// must have left again, before it had all of it.
+    fn fetches_in_vain(&mut self) -> bool {
+        let Some(group) = &mut self.group else { return false };
+        group.fetches += 1;
+        let enough = GROUP_FETCHES_MIN + GROUP_FETCHES_PER_KEY * group.locked;
+        group.fetches > enough && self.shared.memory.is_bounded()
     }
 
     fn begin_group(&mut self, txn: Option<TxnId>, isolation: Isolation) -> Result<(), Error> {
@@ -380,7 +371,7 @@ impl Session {
             }
             None => self.shared.readable_state(key, self.depends_on)?,
         };
-        Ok(Watch { key: key.into(), seen })
+        Ok(Watch(seen))
     }
 
     /// Whether a key is still what it was when it was watched: nobody has written it since, this
@@ -389,22 +380,22 @@ impl Session {
     /// # Errors
     ///
     /// As [`Session::get`].
-    pub fn is_as_watched(&mut self, watch: &Watch) -> Step<bool> {
+    pub fn is_as_watched(&mut self, key: &[u8], Watch(seen): &Watch) -> Step<bool> {
         let Some(root) = self.resolve(None)? else {
             return Err(Error::Internal("what is watched is compared in a group".into()).into());
         };
         let mut work = self.work(root)?;
-        match (&watch.seen, work.tree.own(&watch.key)) {
+        match (seen, work.tree.own(key)) {
             (WatchedState::Own(seen), Some(own)) => return Ok(own.is_same(seen)),
             (WatchedState::Own(_), None) | (_, Some(_)) => return Ok(false),
             (WatchedState::Committed { .. }, None) => {}
         }
-        let WatchedState::Committed { revision, is_live } = watch.seen else { return Ok(false) };
+        let WatchedState::Committed { revision, is_live } = *seen else { return Ok(false) };
         if work.tree.is_wiped() {
             return Ok(!is_live);
         }
-        let newest = work.newest(&watch.key)?;
-        work.tree.note_shown(&watch.key);
+        let newest = work.newest(key)?;
+        work.tree.note_shown(key);
         Ok(match newest {
             // What was no longer there may have been forgotten since.
             None => !is_live,

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use kv_core::error::Limit;
 use kv_core::{Error, GroupLocks, Mode, Pause, Step, Watch};
-use kv_protocol::Request;
 use kv_protocol::redis::{
     self, ClientCommand, ConfigCommand, InMulti, RedisCommand, RedisSpec, Refusal,
 };
 use kv_protocol::resp::write;
+use kv_protocol::{Read, Request};
 
 use super::{Client, Next, Run, Stop, as_line};
 use crate::limits::WATCHED_BYTES_MAX;
@@ -85,16 +85,12 @@ impl Client {
     ) -> Run<Next> {
         let checked = self.check_spec(spec, words).and_then(|()| match spec.has_parts {
             // Each part is looked at now, as if it were a command.
-            true => spec.parse(words).map(|_| ()),
-            false => Ok(()),
+            true if is_beyond_undoing(&spec.parse(words)?) => Err(NOT_ALLOWED),
+            _ => Ok(()),
         });
         if let Err(refusal) = checked {
             self.spoil_multi();
             return Err(refusal.into());
-        }
-        if is_beyond_undoing(spec, words) {
-            self.spoil_multi();
-            return Err(NOT_ALLOWED.into());
         }
         match spec.in_multi {
             InMulti::Queued => self.queue(What::Dialect(spec), words, out),
@@ -262,8 +258,8 @@ impl Client {
     }
 
     fn run_locked(&mut self, queue: &[Queued], watched: &Watched) -> Step<Option<Vec<u8>>> {
-        for watch in watched.keys.values() {
-            if !self.session.is_as_watched(watch)? {
+        for (key, watch) in &watched.keys {
+            if !self.session.is_as_watched(key, watch)? {
                 return Ok(None);
             }
         }
@@ -296,9 +292,7 @@ impl Client {
                 self.run(spec, &command, None, out)
             }
             What::Native => {
-                let is_named = words[0].eq_ignore_ascii_case(redis::NATIVE);
-                let line = as_line(if is_named { &words[1..] } else { words });
-                match self.server.parse(&line) {
+                match self.server.parse(&native_line(words)) {
                     Ok(Some(request)) => Ok(self.run_request(&request, out)?),
                     // It could be read when it was queued.
                     _ => Err(Refusal::SYNTAX.into()),
@@ -326,8 +320,7 @@ impl Client {
                     locks.ranges.extend(self.interval_of(&read));
                 }
                 What::Native => {
-                    let is_named = words[0].eq_ignore_ascii_case(redis::NATIVE);
-                    let line = as_line(if is_named { &words[1..] } else { &words });
+                    let line = native_line(&words);
                     let Ok(Some(request)) = self.server.parse(&line) else { continue };
                     let writes = request.spec().flags.writes;
                     let mode = if writes { Mode::Exclusive } else { Mode::Shared };
@@ -340,26 +333,26 @@ impl Client {
 }
 
 /// Whether a command does what is not undone when EXEC has to begin again.
-fn is_beyond_undoing(spec: &RedisSpec, words: &[&[u8]]) -> bool {
+fn is_beyond_undoing(command: &RedisCommand<'_>) -> bool {
     matches!(
-        spec.parse(words),
-        Ok(RedisCommand::Client(ClientCommand::Kill(..))
-            | RedisCommand::Config(ConfigCommand::Set(_)))
+        command,
+        RedisCommand::Client(ClientCommand::Kill(..)) | RedisCommand::Config(ConfigCommand::Set(_))
     )
 }
 
-/// The key of a native command that is about one and names no transaction; those can be queued.
+/// The key of a native command that is about what is there now under one, and names no transaction;
+/// those can be queued.
 fn native_key<'a>(request: &'a Request<'_>) -> Option<&'a [u8]> {
-    match request {
-        Request::Put { key, txn: None, .. }
-        | Request::Del { key, txn: None, .. }
-        | Request::Exists { key, txn: None }
-        | Request::Incr { key, txn: None, .. }
-        | Request::Meta { key, txn: None }
-        | Request::Expire { key, txn: None, .. }
-        | Request::Persist { key, txn: None }
-        | Request::Ttl { key, txn: None }
-        | Request::Get { key, read: kv_protocol::Read::Newest { txn: None, .. } } => Some(key),
-        _ => None,
-    }
+    let is_of_the_past = match request {
+        Request::History { .. } => true,
+        Request::Get { read, .. } => !matches!(read, Read::Newest { .. }),
+        _ => false,
+    };
+    request.key().filter(|_| !is_of_the_past && request.transaction().is_none())
+}
+
+/// The line of a native command, whether it was named by KV or by itself.
+fn native_line(words: &[&[u8]]) -> Vec<u8> {
+    let is_named = words[0].eq_ignore_ascii_case(redis::NATIVE);
+    as_line(if is_named { &words[1..] } else { words })
 }
