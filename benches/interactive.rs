@@ -1,13 +1,16 @@
 //! Transactions as programs run them: each command is sent when the reply to the last one is there.
 //!
-//! A client is a thread with a connection, and it is the same for every system: one `write` and one
-//! `read` a command. A transaction that the server aborts because of another one is rolled back and
-//! begun again until it commits; its latency counts from its first beginning.
+//! A client is a connection, and it is the same for every system: one `write` and one `read` a
+//! command. One thread has all clients, and sleeps until a reply is there for one of them, as
+//! pgbench does: with a thread for each, most of what is measured is how those are woken up. A
+//! transaction that the server aborts because of another one is rolled back and begun again until
+//! it commits; its latency counts from its first beginning.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::measure::Latencies;
 use crate::postgres::{Outcome, Postgres};
@@ -40,9 +43,16 @@ pub enum Answer {
 }
 
 /// A connection on which transactions are run.
-pub trait Client: Send {
-    /// Sends a command and waits for the reply. Panics at a reply that is not expected.
-    fn say(&mut self, step: Step<'_>) -> Answer;
+pub trait Client {
+    /// Sends a command.
+    fn say(&mut self, step: Step<'_>);
+
+    /// Reads once, and answers what became of the command, if its reply is whole now. Panics at a
+    /// reply that is not expected.
+    fn hear(&mut self, step: Step<'_>) -> Option<Answer>;
+
+    /// Where replies come from.
+    fn stream(&self) -> &TcpStream;
 }
 
 /// This repository's server, in lines or in the framing of Redis.
@@ -78,18 +88,15 @@ impl OurClient {
         self.stream.write_all(&self.request).unwrap();
     }
 
-    /// One reply: a line, or a bulk string of two.
-    fn read(&mut self) {
-        self.reply.clear();
-        let lines = |reply: &[u8]| if reply.first() == Some(&b'$') { 2 } else { 1 };
-        let count = |reply: &[u8]| reply.iter().filter(|&&byte| byte == b'\n').count();
-        while self.reply.is_empty() || count(&self.reply) < lines(&self.reply) {
-            let from = self.reply.len();
-            self.reply.resize(from + 1024, 0);
-            let read = self.stream.read(&mut self.reply[from..]).unwrap();
-            assert!(read > 0, "the server has gone");
-            self.reply.truncate(from + read);
-        }
+    /// Reads once; whether there is a whole reply now: a line, or a bulk string of two.
+    fn read(&mut self) -> bool {
+        let from = self.reply.len();
+        self.reply.resize(from + 1024, 0);
+        let read = self.stream.read(&mut self.reply[from..]).unwrap();
+        assert!(read > 0, "the server has gone");
+        self.reply.truncate(from + read);
+        let lines = if self.reply.first() == Some(&b'$') { 2 } else { 1 };
+        self.reply.iter().filter(|&&byte| byte == b'\n').count() >= lines
     }
 }
 
@@ -101,7 +108,8 @@ fn is_in_the_way(reply: &[u8]) -> bool {
 }
 
 impl Client for OurClient {
-    fn say(&mut self, step: Step<'_>) -> Answer {
+    fn say(&mut self, step: Step<'_>) {
+        self.reply.clear();
         match (step, self.is_resp) {
             (Step::Begin, _) => self.write(&[b"BEGIN"]),
             (Step::Get(key), _) => self.write(&[b"GET", key]),
@@ -113,17 +121,26 @@ impl Client for OurClient {
             (Step::Commit, _) => self.write(&[b"COMMIT"]),
             (Step::Rollback, _) => self.write(&[b"ROLLBACK"]),
         }
-        self.read();
+    }
+
+    fn hear(&mut self, step: Step<'_>) -> Option<Answer> {
+        if !self.read() {
+            return None;
+        }
         let starts: &[&[u8]] = match step {
             Step::Begin => &[b"OK ", b":"],
             Step::Get(_) | Step::GetForUpdate(_) => &[b"\"", b"$64"],
             Step::Put(..) | Step::Commit | Step::Rollback => &[b"OK", b"+OK"],
         };
         if starts.iter().any(|start| self.reply.starts_with(start)) {
-            return Answer::Done;
+            return Some(Answer::Done);
         }
         assert!(is_in_the_way(&self.reply), "{step:?}: {}", self.reply.escape_ascii());
-        Answer::Again
+        Some(Answer::Again)
+    }
+
+    fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 }
 
@@ -161,23 +178,34 @@ impl PostgresClient {
 }
 
 impl Client for PostgresClient {
-    fn say(&mut self, step: Step<'_>) -> Answer {
-        let (outcome, rows) = match step {
-            Step::Begin => (self.0.execute("begin", &[]), 0),
-            Step::Get(key) => (self.0.execute("get", &[key]), 1),
-            Step::GetForUpdate(key) => (self.0.execute("lock", &[key]), 1),
-            Step::Put(key, value) => (self.0.execute("put", &[key, value]), 1),
-            Step::Commit => (self.0.execute("commit", &[]), 0),
-            Step::Rollback => (self.0.execute("rollback", &[]), 0),
+    fn say(&mut self, step: Step<'_>) {
+        match step {
+            Step::Begin => self.0.send("begin", &[]),
+            Step::Get(key) => self.0.send("get", &[key]),
+            Step::GetForUpdate(key) => self.0.send("lock", &[key]),
+            Step::Put(key, value) => self.0.send("put", &[key, value]),
+            Step::Commit => self.0.send("commit", &[]),
+            Step::Rollback => self.0.send("rollback", &[]),
+        }
+    }
+
+    fn hear(&mut self, step: Step<'_>) -> Option<Answer> {
+        let rows = match step {
+            Step::Get(_) | Step::GetForUpdate(_) | Step::Put(..) => 1,
+            Step::Begin | Step::Commit | Step::Rollback => 0,
         };
-        match outcome {
-            Outcome::Rows(found) if found == rows => Answer::Done,
+        match self.0.receive()? {
+            Outcome::Rows(found) if found == rows => Some(Answer::Done),
             // serialization_failure, deadlock_detected
             Outcome::Refused(code, _) if ["40001", "40P01"].contains(&code.as_str()) => {
-                Answer::Again
+                Some(Answer::Again)
             }
             other => panic!("{step:?}: {other:?}"),
         }
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.0.stream()
     }
 }
 
@@ -196,7 +224,7 @@ pub struct Committed {
 
 /// Has every client read and write a key in transactions, one after the other, for a while.
 /// `chooser(n)` makes what chooses the keys of the n-th client.
-pub fn read_and_write<C: FnMut() -> Key + Send>(
+pub fn read_and_write<C: FnMut() -> Key>(
     clients: &mut [Box<dyn Client>],
     chooser: impl Fn(usize) -> C,
     value: &Value,
@@ -204,48 +232,96 @@ pub fn read_and_write<C: FnMut() -> Key + Send>(
     time: Duration,
 ) -> Committed {
     let started = Instant::now();
-    let runs: Vec<Committed> = thread::scope(|scope| {
-        let threads: Vec<_> = clients
-            .iter_mut()
-            .enumerate()
-            .map(|(nth, client)| {
-                let mut choose = chooser(nth);
-                scope.spawn(move || {
-                    let mut run = Committed::default();
-                    while started.elapsed() < time {
-                        let key = choose();
-                        let get = match is_for_update {
-                            true => Step::GetForUpdate(&key),
-                            false => Step::Get(&key),
-                        };
-                        let steps = [Step::Begin, get, Step::Put(&key, value), Step::Commit];
-                        run.commit(client.as_mut(), &steps);
-                    }
-                    run
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    let mut total = Committed { elapsed: started.elapsed(), ..Committed::default() };
-    for run in runs {
-        total.commits += run.commits;
-        total.retries += run.retries;
-        total.latencies.merge(&run.latencies);
+    let mut run = Committed::default();
+    let mut choosers: Vec<C> = (0..clients.len()).map(chooser).collect();
+    let mut under_way: Vec<UnderWay> = choosers
+        .iter_mut()
+        .zip(clients.iter_mut())
+        .map(|(choose, client)| UnderWay::begin(choose(), client.as_mut()))
+        .collect();
+    let mut ready = Vec::new();
+    while under_way.iter().any(|of| !of.is_over) {
+        wait(clients, &under_way, &mut ready);
+        for &at in &ready {
+            let (client, choose) = (clients[at].as_mut(), &mut choosers[at]);
+            let of = &mut under_way[at];
+            if !of.go_on(client, value, is_for_update, &mut run) {
+                continue;
+            }
+            of.is_over = started.elapsed() >= time;
+            if !of.is_over {
+                *of = UnderWay::begin(choose(), client);
+            }
+        }
     }
-    total
+    run.elapsed = started.elapsed();
+    run
 }
 
-impl Committed {
-    /// Runs a transaction until it commits.
-    fn commit(&mut self, client: &mut dyn Client, steps: &[Step<'_>]) {
-        let began = Instant::now();
-        while steps.iter().any(|&step| client.say(step) == Answer::Again) {
-            self.retries += 1;
-            client.say(Step::Rollback);
+/// Waits until there is something to read for some, and puts their numbers into `ready`.
+fn wait(clients: &[Box<dyn Client>], under_way: &[UnderWay], ready: &mut Vec<usize>) {
+    let waiting = || (0..clients.len()).filter(|&at| !under_way[at].is_over);
+    let mut streams: Vec<PollFd<'_>> =
+        waiting().map(|at| PollFd::new(clients[at].stream(), PollFlags::IN)).collect();
+    poll(&mut streams, None).unwrap();
+    ready.clear();
+    let heard = waiting().zip(&streams).filter(|(_, stream)| !stream.revents().is_empty());
+    ready.extend(heard.map(|(at, _)| at));
+}
+
+/// The transaction that a client is in.
+struct UnderWay {
+    key: Key,
+    /// Of [`UnderWay::step`], the one whose reply is awaited.
+    at: usize,
+    began: Instant,
+    is_over: bool,
+}
+
+/// Behind the steps of a transaction, what undoes it.
+const ROLLBACK: usize = 4;
+
+impl UnderWay {
+    fn begin(key: Key, client: &mut dyn Client) -> UnderWay {
+        client.say(Step::Begin);
+        UnderWay { key, at: 0, began: Instant::now(), is_over: false }
+    }
+
+    fn step<'a>(&'a self, value: &'a Value, is_for_update: bool) -> Step<'a> {
+        match self.at {
+            0 => Step::Begin,
+            1 if is_for_update => Step::GetForUpdate(&self.key),
+            1 => Step::Get(&self.key),
+            2 => Step::Put(&self.key, value),
+            3 => Step::Commit,
+            _ => Step::Rollback,
         }
-        self.commits += 1;
-        self.latencies.add(began.elapsed());
+    }
+
+    /// Hears what there is, and says what comes next; whether it has committed.
+    fn go_on(
+        &mut self,
+        client: &mut dyn Client,
+        value: &Value,
+        is_for_update: bool,
+        run: &mut Committed,
+    ) -> bool {
+        let Some(answer) = client.hear(self.step(value, is_for_update)) else { return false };
+        self.at = match (answer, self.at) {
+            (Answer::Again, _) => {
+                run.retries += 1;
+                ROLLBACK
+            }
+            (Answer::Done, ROLLBACK) => 0,
+            (Answer::Done, at) => at + 1,
+        };
+        if answer == Answer::Done && self.at == ROLLBACK {
+            run.commits += 1;
+            run.latencies.add(self.began.elapsed());
+            return true;
+        }
+        client.say(self.step(value, is_for_update));
+        false
     }
 }
 
@@ -255,35 +331,46 @@ mod tests {
     use crate::workload;
 
     /// Aborts each transaction once.
-    #[derive(Default)]
     struct Contended {
         begun: usize,
         said: String,
+        stream: TcpStream,
     }
 
     impl Client for Contended {
-        fn say(&mut self, step: Step<'_>) -> Answer {
-            let (letter, answer) = match step {
-                Step::Begin => ('b', Answer::Done),
-                Step::Put(..) if self.begun % 2 == 1 => ('P', Answer::Again),
-                Step::Put(..) => ('p', Answer::Done),
-                Step::Get(_) | Step::GetForUpdate(_) => ('g', Answer::Done),
-                Step::Commit => ('c', Answer::Done),
-                Step::Rollback => ('r', Answer::Done),
+        fn say(&mut self, step: Step<'_>) {
+            let letter = match step {
+                Step::Begin => 'b',
+                Step::Get(_) => 'g',
+                Step::GetForUpdate(_) => 'G',
+                Step::Put(..) => 'p',
+                Step::Commit => 'c',
+                Step::Rollback => 'r',
             };
             self.begun += usize::from(letter == 'b');
             self.said.push(letter);
-            answer
+        }
+
+        fn hear(&mut self, step: Step<'_>) -> Option<Answer> {
+            let is_refused = matches!(step, Step::Put(..)) && self.begun % 2 == 1;
+            Some(if is_refused { Answer::Again } else { Answer::Done })
+        }
+
+        fn stream(&self) -> &TcpStream {
+            &self.stream
         }
     }
 
     #[test]
     fn an_aborted_transaction_is_begun_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (key, values) = (workload::key(1), workload::values());
-        let steps = [Step::Begin, Step::Get(&key), Step::Put(&key, &values[0]), Step::Commit];
-        let (mut client, mut run) = (Contended::default(), Committed::default());
-        run.commit(&mut client, &steps);
-        assert_eq!(client.said, "bgPrbgpc");
+        let mut client = Contended { begun: 0, said: String::new(), stream };
+        let mut run = Committed::default();
+        let mut under_way = UnderWay::begin(key, &mut client);
+        while !under_way.go_on(&mut client, &values[0], false, &mut run) {}
+        assert_eq!(client.said, "bgprbgpc");
         assert_eq!((run.commits, run.retries, run.latencies.len()), (1, 1, 1));
     }
 

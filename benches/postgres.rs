@@ -81,8 +81,8 @@ impl Postgres {
         self.must();
     }
 
-    /// Runs a prepared statement with parameters as text.
-    pub fn execute(&mut self, name: &str, parameters: &[&[u8]]) -> Outcome {
+    /// Has a prepared statement run, with parameters as text.
+    pub fn send(&mut self, name: &str, parameters: &[&[u8]]) {
         let count = (parameters.len() as i16).to_be_bytes();
         let lengths: Vec<[u8; 4]> =
             parameters.iter().map(|word| (word.len() as i32).to_be_bytes()).collect();
@@ -95,7 +95,18 @@ impl Postgres {
         push(&mut self.request, b'B', &words);
         push(&mut self.request, b'E', &[b"\0", &0_i32.to_be_bytes()]);
         push(&mut self.request, b'S', &[]);
-        self.ask().expect("PostgreSQL is there")
+        self.write();
+    }
+
+    /// Reads once, and answers what the statement came to, if the reply is whole now.
+    pub fn receive(&mut self) -> Option<Outcome> {
+        assert!(self.read() > 0, "PostgreSQL has gone");
+        outcome(&self.reply)
+    }
+
+    /// Where replies come from.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     fn must(&mut self) {
@@ -106,19 +117,28 @@ impl Postgres {
     /// Sends the request and reads until the server is ready for the next; none if it closes the
     /// connection.
     fn ask(&mut self) -> Option<Outcome> {
-        self.stream.write_all(&self.request).unwrap();
-        self.request.clear();
-        self.reply.clear();
+        self.write();
         loop {
-            let from = self.reply.len();
-            self.reply.resize(from + 4096, 0);
-            let read = self.stream.read(&mut self.reply[from..]).unwrap();
-            self.reply.truncate(from + read);
+            let read = self.read();
             let outcome = outcome(&self.reply);
             if read == 0 || outcome.is_some() {
                 return outcome;
             }
         }
+    }
+
+    fn write(&mut self) {
+        self.stream.write_all(&self.request).unwrap();
+        self.request.clear();
+        self.reply.clear();
+    }
+
+    fn read(&mut self) -> usize {
+        let from = self.reply.len();
+        self.reply.resize(from + 4096, 0);
+        let read = self.stream.read(&mut self.reply[from..]).unwrap();
+        self.reply.truncate(from + read);
+        read
     }
 }
 

@@ -227,6 +227,12 @@ impl<W: Write> Writer<W> {
         Self { format, count: 0 }
     }
 
+    /// A writer that goes on with an output in which so many records stand already, and nothing
+    /// behind them.
+    pub fn going_on(format: Format, output: W, records: u64) -> Self {
+        Self { count: records, ..Self::new(format, output) }
+    }
+
     /// Writes a record.
     ///
     /// # Errors
@@ -243,7 +249,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// How many records were written.
+    /// How many records there are now.
     pub fn count(&self) -> u64 {
         self.count
     }

@@ -19,4 +19,6 @@ pub mod checker;
 
 pub mod server;
 
+pub mod programs;
+
 pub mod files;

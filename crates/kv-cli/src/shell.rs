@@ -1,0 +1,200 @@
+//! A session with a server, as a person sees it: statements go in, replies come out as they are to
+//! be shown, and what is open is known.
+//!
+//! When the connection is lost while a transaction is open, the shell says so and **does nothing
+//! until it is told ROLLBACK**: else the next PUT, meant for the transaction, would be one of its
+//! own.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use kv_client::blocking::{Client, Session};
+use kv_client::{Error, OpenTransaction};
+use kv_protocol::word::Words;
+
+use crate::answer::{self, Answer};
+use crate::exit::{Exit, Failure};
+use crate::render::{self, Format};
+use crate::style::Palette;
+
+/// A session and what is known of it.
+pub(crate) struct Shell {
+    client: Client,
+    session: Option<Session>,
+    open: Vec<OpenTransaction>,
+    /// Why what was open is lost, until a ROLLBACK.
+    lost: Option<String>,
+    pub(crate) format: Format,
+    pub(crate) palette: Palette,
+}
+
+/// What became of a statement that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The answer was that there is no such thing.
+    pub(crate) is_missing: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl Shell {
+    pub(crate) fn new(client: Client, format: Format, palette: Palette) -> Self {
+        Shell { client, session: None, open: Vec::new(), lost: None, format, palette }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The transactions that are open, by their ids.
+    pub(crate) fn open(&self) -> &[OpenTransaction] {
+        &self.open
+    }
+
+    /// Whether a transaction was lost, and nothing was said to that yet.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Goes to another server; what was open here is rolled back.
+    pub(crate) fn change_to(&mut self, client: Client) {
+        *self = Shell::new(client, self.format, self.palette);
+    }
+
+    /// Runs a statement and writes the reply.
+    pub(crate) fn run(
+        &mut self,
+        statement: &[u8],
+        out: &mut impl Write,
+    ) -> Result<Outcome, Failure> {
+        let verb = verb(statement);
+        if self.lost.is_some() {
+            return self.run_when_lost(&verb, out);
+        }
+        if let Err(error) = self.connect() {
+            return Err(self.failed(error, &verb));
+        }
+        let Some(session) = &self.session else {
+            return Err(Failure::new(Exit::CannotConnect, "there is no connection"));
+        };
+        let began = Instant::now();
+        let result = if self.format.needs_json() {
+            session.send_for_json(statement).and_then(|object| {
+                let answer = answer::parse(&object)?;
+                Ok(Replied::Json(object, answer))
+            })
+        } else {
+            session.send(statement).map(Replied::Text)
+        };
+        let took = began.elapsed();
+        self.look_again(&verb, result.is_err());
+        match result {
+            Ok(replied) => {
+                let is_missing = replied.write(out, self.format, self.palette)?;
+                Ok(Outcome { is_missing, took })
+            }
+            Err(error) => Err(self.failed(error, &verb)),
+        }
+    }
+
+    /// Only ROLLBACK is heard.
+    fn run_when_lost(&mut self, verb: &[u8], out: &mut impl Write) -> Result<Outcome, Failure> {
+        let reason = self.lost.clone().unwrap_or_default();
+        if verb != b"ROLLBACK" {
+            let text = format!(
+                "TXN_LOST nothing was sent: the transaction was rolled back when its connection \
+                 was lost ({reason}); ROLLBACK to go on"
+            );
+            return Err(Failure::new(Exit::TransactionLost, text));
+        }
+        self.lost = None;
+        writeln!(out, "OK")?;
+        Ok(Outcome { is_missing: false, took: Duration::ZERO })
+    }
+
+    /// A session that stands; none can be made again while a transaction is open.
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
+        if self.session.as_ref().is_some_and(Session::is_alive) {
+            return Ok(());
+        }
+        if self.session.take().is_some() && !self.open.is_empty() {
+            let reason = "the connection was lost".to_owned();
+            return Err(Error::TransactionLost { reason });
+        }
+        self.session = Some(self.client.session()?);
+        Ok(())
+    }
+
+    /// What an error means for what is open.
+    fn failed(&mut self, error: Error, verb: &[u8]) -> Failure {
+        let is_gone = self.session.as_ref().is_none_or(|session| !session.is_alive());
+        if !is_gone || self.open.is_empty() {
+            return error.into();
+        }
+        self.session = None;
+        self.open.clear();
+        // Whether that COMMIT was done is what the error says.
+        let is_commit =
+            matches!(error, Error::OutcomeUnknown { .. }) && verb.starts_with(b"COMMIT");
+        if is_commit {
+            return error.into();
+        }
+        let reason = match error {
+            Error::OutcomeUnknown { reason, .. }
+            | Error::Disconnected { reason }
+            | Error::TransactionLost { reason } => reason,
+            other => other.to_string(),
+        };
+        self.lost = Some(reason.clone());
+        let text = format!(
+            "TXN_LOST the transaction was rolled back because its connection was lost ({reason}); \
+             ROLLBACK to go on"
+        );
+        Failure::new(Exit::TransactionLost, text)
+    }
+
+    /// Asks what is open, if that may have changed.
+    fn look_again(&mut self, verb: &[u8], has_failed: bool) {
+        let controls =
+            kv_protocol::command::find(verb).is_some_and(|spec| spec.flags.controls_transactions);
+        let may_have_ended_one = has_failed && !self.open.is_empty();
+        if (controls || may_have_ended_one)
+            && let Some(session) = self.session.as_ref().filter(|session| session.is_alive())
+            && let Ok(open) = session.transactions()
+        {
+            self.open = open;
+        }
+    }
+}
+
+enum Replied {
+    Text(kv_client::Reply),
+    Json(String, Answer),
+}
+
+impl Replied {
+    /// Whether there is no such thing.
+    fn write(
+        self,
+        out: &mut impl Write,
+        format: Format,
+        palette: Palette,
+    ) -> Result<bool, Failure> {
+        match self {
+            Replied::Text(reply) => {
+                render::reply(out, format, palette, &reply)?;
+                Ok(reply == kv_client::Reply::Nil)
+            }
+            Replied::Json(object, answer) => {
+                render::answer(out, format, palette, &object, &answer)?;
+                Ok(matches!(answer, Answer::Single { is_missing: true, .. }))
+            }
+        }
+    }
+}
+
+/// The command of a statement, in upper case.
+pub(crate) fn verb(statement: &[u8]) -> Vec<u8> {
+    let first = Words::new(statement).next_word().ok().flatten();
+    first.map(|word| word.bytes.to_ascii_uppercase()).unwrap_or_default()
+}

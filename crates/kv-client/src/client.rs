@@ -1,0 +1,469 @@
+//! The client: one connection that all single commands share, and a pool of connections for what
+//! needs one to itself.
+//!
+//! ```text
+//!   Client ─┬─ shared connection   single commands of all tasks, pipelined
+//!           └─ pool                a connection for each transaction, scan and session
+//! ```
+//!
+//! Single commands share a connection because replies come in order: while one task waits for its
+//! reply, the requests of others are on their way. A transaction has a connection to itself, since
+//! a command in it may wait for a lock, and nobody else should wait behind it.
+//!
+//! # When a connection is lost
+//!
+//! A command that had not left is sent on the next connection, which is made with growing pauses
+//! for as long as [`Builder::reconnect_timeout`] says. A command that had left is never sent again:
+//! it may have been done. Its error says which of two things is true: it only read, and may be sent
+//! again ([`Error::Disconnected`]), or what it did is unknown ([`Error::OutcomeUnknown`]).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kv_protocol::Request;
+use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::address::Address;
+use crate::commands::{Commands, Execute};
+use crate::connection::{Connection, Failure, Frame};
+use crate::connector::Connector;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::line::Line;
+use crate::options::{Begin, Scan};
+use crate::pool::Pool;
+use crate::reply;
+use crate::retry::Backoff;
+use crate::rows::Rows;
+use crate::session::Session;
+use crate::transaction::{Failed, Transaction};
+
+/// A client of one server. A clone is cheap and shares all connections; they are closed with the
+/// last clone.
+///
+/// Its commands are in the trait [`Commands`].
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    connector: Arc<Connector>,
+    shared: Mutex<Option<Connection>>,
+    /// Held by whoever is making the shared connection; what its last attempt came to.
+    connecting: tokio::sync::Mutex<Option<FailedAttempt>>,
+    pool: Arc<Pool>,
+}
+
+/// What whoever waited for it is told, too.
+struct FailedAttempt {
+    at: Instant,
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    connect_timeout: Duration,
+    reconnect_timeout: Duration,
+    reply_timeout: Duration,
+    connections_max: usize,
+    attempts_max: u32,
+}
+
+/// What a client is told before it connects. Each setter names its default.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    address: Result<Address, String>,
+    settings: Settings,
+}
+
+impl Builder {
+    /// How long one connection may take to be made. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a command may wait for a lost connection to be made again. Default: 5 s.
+    pub fn reconnect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.reconnect_timeout = timeout;
+        self
+    }
+
+    /// How long a command may take, waiting for locks included. Default: 30 s.
+    pub fn reply_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.reply_timeout = timeout;
+        self
+    }
+
+    /// How many connections there may be beside the shared one, that is how many transactions and
+    /// long scans at the same time, at least 1. Default: 32. One more waits, as long as a reply
+    /// may take.
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.settings.connections_max = connections.max(1);
+        self
+    }
+
+    /// How often [`Client::transaction`] does a transaction before it hands its error on, at least
+    /// once. Default: 10.
+    pub fn attempts_max(mut self, attempts: u32) -> Self {
+        self.settings.attempts_max = attempts.max(1);
+        self
+    }
+
+    /// Connects, once: a server that is not there now is an error now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Address`], [`Error::Connect`], or [`Error::Server`] if the server lets this client
+    /// or any other client not in.
+    pub async fn connect(self) -> Result<Client> {
+        let Builder { address, settings } = self;
+        let address = address.map_err(Error::Address)?;
+        let connector = Arc::new(Connector::new(address, settings.connect_timeout));
+        let first = connector.connect().await?;
+        let pool = Pool::new(Arc::clone(&connector), settings.connections_max);
+        Ok(Client(Arc::new(Inner {
+            settings,
+            connector,
+            shared: Mutex::new(Some(first)),
+            connecting: tokio::sync::Mutex::default(),
+            pool,
+        })))
+    }
+}
+
+impl Client {
+    /// Connects to a server: `host:port`, `kv://user:password@host:port` or `unix:PATH`, see
+    /// [`Address`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let client = kv_client::Client::connect("127.0.0.1:7878").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::connect`].
+    pub async fn connect(address: &str) -> Result<Client> {
+        Client::builder(address).connect().await
+    }
+
+    /// Settings for a client of this server.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let client = kv_client::Client::builder("kv://db.example")
+    ///     .reply_timeout(Duration::from_secs(2))
+    ///     .connections_max(100)
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(address: &str) -> Builder {
+        let address = address.parse().map_err(|error| match error {
+            Error::Address(text) => text,
+            other => other.to_string(),
+        });
+        let settings = Settings {
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            reconnect_timeout: limits::CONNECT_TIMEOUT,
+            reply_timeout: limits::REPLY_TIMEOUT,
+            connections_max: limits::CONNECTIONS_MAX,
+            attempts_max: limits::ATTEMPTS_MAX,
+        };
+        Builder { address, settings }
+    }
+
+    /// The server's address, without user and password.
+    pub fn address(&self) -> String {
+        self.0.connector.address().to_string()
+    }
+
+    /// Begins a transaction on a connection of its own. It is rolled back when it is dropped
+    /// without a commit.
+    ///
+    /// The server aborts a transaction that nothing is heard of for longer than its idle limit
+    /// (a minute by default); then its next command answers ABORTED.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// let house = txn.get("house").await?;
+    /// txn.put("copy", house.unwrap_or_default()).await?;
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if all connections are in use for as long as a reply may take, or what the
+    /// server refuses. Nothing was begun.
+    pub async fn begin(&self, begin: impl Into<Begin>) -> Result<Transaction> {
+        let wait_max = self.0.settings.reply_timeout;
+        let lease = self.0.pool.lease(wait_max).await?;
+        Transaction::begin(lease, begin.into(), wait_max).await
+    }
+
+    /// Does something in a serializable transaction: commits if it answers `Ok`, rolls back
+    /// otherwise.
+    ///
+    /// **It may be done more than once.** If the transaction was aborted because of another one, or
+    /// lost with its connection, it is done again after a pause that grows and is drawn at random,
+    /// at most [`Builder::attempts_max`] times; so keep what cannot be undone out of it. It is not
+    /// done again if the outcome of its commit is unknown.
+    ///
+    /// ```no_run
+    /// use kv_client::Commands;
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let left = client
+    ///     .transaction(|txn| async move {
+    ///         let stock: i64 = txn.get("stock").await?.unwrap_or_default().parse()?;
+    ///         txn.put("stock", stock - 1).await?;
+    ///         Ok::<_, kv_client::Error>(stock - 1)
+    ///     })
+    ///     .await?;
+    /// # let _ = left;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the closure answered, with nothing done; or what the commit came to, see
+    /// [`Transaction::commit`].
+    pub async fn transaction<T, E, F, R>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(Transaction) -> R,
+        R: Future<Output = Result<T, E>>,
+        E: From<Error> + 'static,
+    {
+        self.transaction_with(kv_protocol::Isolation::Serializable, work).await
+    }
+
+    /// As [`Client::transaction`], begun in another way.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let both = client
+    ///     .transaction_with(Isolation::ReadOnly, |txn| async move {
+    ///         Ok::<_, kv_client::Error>((txn.get("a").await?, txn.get("b").await?))
+    ///     })
+    ///     .await?;
+    /// # let _ = both;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::transaction`].
+    pub async fn transaction_with<T, E, F, R>(
+        &self,
+        begin: impl Into<Begin>,
+        work: F,
+    ) -> Result<T, E>
+    where
+        F: Fn(Transaction) -> R,
+        R: Future<Output = Result<T, E>>,
+        E: From<Error> + 'static,
+    {
+        let begin = begin.into();
+        let mut backoff = Backoff::default();
+        let mut attempt = 1;
+        loop {
+            let failed = match self.begin(begin).await {
+                Ok(transaction) => {
+                    let result = work(transaction.borrowed()).await;
+                    match transaction.finish(result).await {
+                        Ok(done) => return Ok(done),
+                        Err(failed) => failed,
+                    }
+                }
+                Err(error) => Failed::from(error),
+            };
+            if !failed.again || attempt == self.0.settings.attempts_max {
+                return Err(failed.error);
+            }
+            attempt += 1;
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// The pairs of one state of the store, in the order of their keys, page by page: as many as
+    /// there are, with memory for one page.
+    ///
+    /// A scan of more than one page reads in a transaction of its own and keeps its connection
+    /// until it is at its end or dropped. One that takes longer than the server keeps views
+    /// (`--max-view-age`) answers PRUNED.
+    ///
+    /// ```no_run
+    /// use kv_client::Scan;
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let mut orders = client.scan(Scan::prefix("order:"));
+    /// while let Some((key, value)) = orders.next().await? {
+    ///     println!("{} is {}", key.to_str()?, value.to_str()?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan(&self, scan: Scan) -> Rows {
+        Rows::of_client(self.clone(), scan)
+    }
+
+    /// A connection to type commands into, as into netcat: for programs that pass on what people
+    /// say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::connect`].
+    pub async fn session(&self) -> Result<Session> {
+        let connection = self.0.connector.connect().await?;
+        Ok(Session::new(connection, self.0.settings.reply_timeout))
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// As every command.
+    pub async fn ping(&self) -> Result<()> {
+        self.execute(Ok(Line::of(&Request::Ping)), reply::pong).await
+    }
+
+    /// The version of the server and of the protocol.
+    ///
+    /// # Errors
+    ///
+    /// As every command.
+    pub async fn version(&self) -> Result<String> {
+        self.execute(Ok(Line::of(&Request::Version)), reply::text).await
+    }
+
+    /// The server's counters, each a name and what it says.
+    ///
+    /// # Errors
+    ///
+    /// As every command.
+    pub async fn stats(&self) -> Result<Vec<(String, String)>> {
+        self.execute(Ok(Line::of(&Request::Stats)), reply::stats).await
+    }
+
+    /// Sends something on the shared connection. What has not left is sent on the next one; `line`
+    /// says what it means if something has left.
+    async fn exchange<T, F>(&self, line: &Line, send: impl Fn(Connection) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Result<T>, Failure>>,
+    {
+        let mut has_left = false;
+        let attempt = async {
+            loop {
+                let connection = self.shared().await?;
+                has_left = true;
+                match send(connection).await {
+                    Ok(result) => return result,
+                    Err(Failure::Lost(reason)) => return Err(line.unanswered(reason)),
+                    Err(Failure::NotSent(_)) => has_left = false,
+                }
+            }
+        };
+        let reply_timeout = self.0.settings.reply_timeout;
+        let in_time = timeout(reply_timeout, attempt).await;
+        in_time.unwrap_or_else(|_| {
+            let reason = format!("no reply came within {reply_timeout:?}");
+            Err(match has_left {
+                true => line.unanswered(reason),
+                false => Error::Disconnected { reason },
+            })
+        })
+    }
+
+    /// The connection for single commands, made again if it was lost.
+    async fn shared(&self) -> Result<Connection> {
+        let alive = || self.0.shared.lock().clone().filter(Connection::is_alive);
+        if let Some(connection) = alive() {
+            return Ok(connection);
+        }
+        let asked = Instant::now();
+        let mut failed = self.0.connecting.lock().await;
+        if let Some(connection) = alive() {
+            return Ok(connection);
+        }
+        // Somebody tried all the while that this task waited for its turn.
+        if let Some(FailedAttempt { at, reason }) = &*failed
+            && *at > asked
+        {
+            return Err(Error::Disconnected { reason: reason.clone() });
+        }
+        let mut backoff = Backoff::default();
+        loop {
+            match self.0.connector.connect().await {
+                Ok(connection) => {
+                    *self.0.shared.lock() = Some(connection.clone());
+                    *failed = None;
+                    return Ok(connection);
+                }
+                Err(error) => {
+                    let pause = backoff.pause();
+                    let is_over = asked.elapsed() + pause > self.0.settings.reconnect_timeout;
+                    if is_over || !matches!(error, Error::Connect { .. }) {
+                        let reason = error.to_string();
+                        *failed = Some(FailedAttempt { at: Instant::now(), reason });
+                        return Err(error);
+                    }
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+impl Execute for Client {
+    fn line(&self, request: Request<'_>) -> Line {
+        Line::of(&request)
+    }
+
+    async fn execute<T: Send>(
+        &self,
+        line: Result<Line>,
+        read: fn(&Frame) -> Result<T>,
+    ) -> Result<T> {
+        let line = line?;
+        let line = &line;
+        let send = |connection: Connection| async move {
+            Ok(line.named(connection.call(&line.bytes, read).await?))
+        };
+        self.exchange(line, send).await
+    }
+
+    async fn execute_all<T: Send>(
+        &self,
+        lines: Result<Vec<Line>>,
+        read: fn(&Frame) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let lines = lines?;
+        let Some(any) = lines.iter().find(|line| line.writes).or(lines.first()) else {
+            return Ok(Vec::new());
+        };
+        let all = &lines;
+        let send = |connection: Connection| async move { connection.call_all(all, read).await };
+        self.exchange(any, send).await
+    }
+}
+
+impl Commands for Client {}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address()).finish()
+    }
+}

@@ -1,0 +1,336 @@
+//! One connection: requests leave in the order in which they are asked for, many in one write, and
+//! each reply goes to whoever asked.
+//!
+//! ```text
+//!  callers ── outbox ──► writer task ──► socket ──► reader task ── waiting, in order ──► callers
+//! ```
+//!
+//! A request is appended to the outbox and its caller to the queue of those who wait, under one
+//! latch; so the n-th reply belongs to the n-th in the queue. The writer takes all of the outbox
+//! at once: what is asked for while a write is under way shares the next one.
+//!
+//! When the connection is lost, everybody in the queue is told which of two things is true: the
+//! request was still in the outbox, so it was certainly not done, or it was handed to the system,
+//! so it may have been. That is all that the layers above need to be safe.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot::{self, channel};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::address::Place;
+use crate::error::Error;
+use crate::framing::Framer;
+use crate::limits::{IN_FLIGHT_MAX, READ_BYTES, REPLY_BYTES_MAX, REPLY_TIMEOUT};
+use crate::line::Line;
+
+/// Whole lines of a server's: one reply.
+pub(crate) type Frame = Bytes;
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The request never left: it was not done.
+    NotSent(String),
+    /// It left, and no reply came: it may have been done.
+    Lost(String),
+}
+
+type Waiter = oneshot::Sender<Result<Frame, Failure>>;
+
+/// What is left to say if nobody is there to hand out replies any more.
+const ENDED: &str = "the runtime of the client has ended";
+
+/// A handle; the connection is closed with its last clone.
+#[derive(Clone)]
+pub(crate) struct Connection(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    reader: AbortHandle,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The writer sends what is in the outbox, and goes.
+        self.shared.state.lock().is_closing = true;
+        self.shared.to_write.notify_one();
+        self.reader.abort();
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something for the writer to do.
+    to_write: Notify,
+    /// How many more requests may be unanswered.
+    in_flight: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests that have not been handed to the system.
+    outbox: Vec<u8>,
+    /// Who waits for a reply, in the order of the requests; none where nobody wants to know.
+    waiting: VecDeque<Option<Waiter>>,
+    /// How many of the last of those have their request in the outbox.
+    unsent: usize,
+    /// Why the connection is of no use any more.
+    failure: Option<String>,
+    /// Nobody can ask for anything any more; what is in the outbox is still to be sent.
+    is_closing: bool,
+    /// What the server said without being asked: why it closes the connection.
+    farewell: Option<String>,
+}
+
+impl Connection {
+    /// Connects, within so long.
+    pub(crate) async fn open(place: &Place, within: Duration) -> io::Result<Self> {
+        let connecting = async {
+            Ok(match place {
+                Place::Tcp { host, port } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    let (input, output) = stream.into_split();
+                    Connection::new(input, output)
+                }
+                Place::Unix(path) => {
+                    let (input, output) = UnixStream::connect(path).await?.into_split();
+                    Connection::new(input, output)
+                }
+            })
+        };
+        timeout(within, connecting).await.unwrap_or_else(|_| {
+            let text = format!("it did not answer within {within:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
+    }
+
+    fn new(
+        input: impl AsyncRead + Send + Unpin + 'static,
+        output: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            to_write: Notify::new(),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+        });
+        tokio::spawn(write(Arc::clone(&shared), output));
+        let reader = tokio::spawn(read(Arc::clone(&shared), input)).abort_handle();
+        Connection(Arc::new(Handle { shared, reader }))
+    }
+
+    /// Sends a line, given with its LF, and reads the reply. A reply that cannot be read ends the
+    /// connection: what follows it could not be trusted.
+    pub(crate) async fn call<T>(
+        &self,
+        line: &[u8],
+        read: impl FnOnce(&Frame) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, Failure> {
+        self.call_between(&[], line, &[], read).await
+    }
+
+    /// The same, with a line before it and one after it whose replies nobody wants to know; either
+    /// may be empty. Nobody else's line comes between them.
+    pub(crate) async fn call_between<T>(
+        &self,
+        before: &[u8],
+        line: &[u8],
+        after: &[u8],
+        read: impl FnOnce(&Frame) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, Failure> {
+        // The semaphore is never closed.
+        let _permit = self.0.shared.in_flight.acquire().await;
+        let (waiter, reply) = channel();
+        self.0.shared.push([(before, None), (line, Some(waiter)), (after, None)])?;
+        let ended = |_| Err(Failure::Lost(ENDED.to_owned()));
+        let result = read(&reply.await.unwrap_or_else(ended)?);
+        if let Err(Error::Protocol(reason)) = &result {
+            self.give_up(reason);
+        }
+        Ok(result)
+    }
+
+    /// Sends lines in one go, and reads the reply to each. A line that is refused does not keep the
+    /// others from being done; the first refusal is the answer.
+    pub(crate) async fn call_all<T>(
+        &self,
+        lines: &[Line],
+        read: fn(&Frame) -> Result<T, Error>,
+    ) -> Result<Result<Vec<T>, Error>, Failure> {
+        let mut results = Vec::with_capacity(lines.len());
+        for chunk in lines.chunks(IN_FLIGHT_MAX / 2) {
+            // The semaphore is never closed.
+            let _permits = self.0.shared.in_flight.acquire_many(chunk.len() as u32).await;
+            let (waiters, replies): (Vec<_>, Vec<_>) = chunk.iter().map(|_| channel()).unzip();
+            let lines = chunk.iter().map(|line| &line.bytes[..]);
+            self.0.shared.push(lines.zip(waiters.into_iter().map(Some)))?;
+            for (reply, line) in replies.into_iter().zip(chunk) {
+                let ended = |_| Err(Failure::Lost(ENDED.to_owned()));
+                results.push(line.named(read(&reply.await.unwrap_or_else(ended)?)));
+            }
+        }
+        let result: Result<Vec<T>, Error> = results.into_iter().collect();
+        if let Err(Error::Protocol(reason)) = &result {
+            self.give_up(reason);
+        }
+        Ok(result)
+    }
+
+    /// Sends a line whose reply nobody wants to know.
+    pub(crate) fn send_and_forget(&self, line: &[u8]) {
+        // With a failed connection the server has forgotten all that the line could be about.
+        let _ = self.0.shared.push([(line, None)]);
+    }
+
+    /// Whether it can still be used.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.shared.state.lock().failure.is_none()
+    }
+
+    /// Whether a reply is still to come.
+    pub(crate) fn awaits_reply(&self) -> bool {
+        !self.0.shared.state.lock().waiting.is_empty()
+    }
+
+    /// Gives it up: what was answered cannot be trusted.
+    pub(crate) fn give_up(&self, reason: &str) {
+        self.0.shared.fail(reason);
+        self.0.reader.abort();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("is_alive", &self.is_alive()).finish()
+    }
+}
+
+impl Shared {
+    /// Queues lines, each with who waits for its reply; without those that are empty.
+    fn push<'a>(
+        &self,
+        lines: impl IntoIterator<Item = (&'a [u8], Option<Waiter>)>,
+    ) -> Result<(), Failure> {
+        let mut state = self.state.lock();
+        if let Some(reason) = &state.failure {
+            return Err(Failure::NotSent(reason.clone()));
+        }
+        let is_idle = state.unsent == 0;
+        for (line, waiter) in lines.into_iter().filter(|(line, _)| !line.is_empty()) {
+            state.outbox.extend_from_slice(line);
+            state.waiting.push_back(waiter);
+            state.unsent += 1;
+        }
+        drop(state);
+        if is_idle {
+            self.to_write.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Hands a reply to whoever is next.
+    fn deliver(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        match state.waiting.pop_front() {
+            Some(waiter) => {
+                state.unsent = state.unsent.min(state.waiting.len());
+                drop(state);
+                // Whoever has stopped waiting does not want to know.
+                let _ = waiter.map(|waiter| waiter.send(Ok(frame)));
+            }
+            None => {
+                state.farewell = Some(String::from_utf8_lossy(&frame).trim_end().to_owned());
+            }
+        }
+    }
+
+    /// From now on nothing is sent or received; all who wait are told. The first reason stays.
+    fn fail(&self, reason: &str) {
+        let mut state = self.state.lock();
+        if state.failure.is_none() {
+            let reason = match state.farewell.take() {
+                Some(farewell) => format!("the server said: {farewell}"),
+                None => reason.to_owned(),
+            };
+            state.failure = Some(reason);
+        }
+        let reason = state.failure.clone().unwrap_or_default();
+        let sent = state.waiting.len() - state.unsent;
+        let waiting = std::mem::take(&mut state.waiting);
+        state.unsent = 0;
+        // Whoever is told that it was not sent may send it again elsewhere.
+        state.outbox.clear();
+        drop(state);
+        for (at, waiter) in waiting.into_iter().enumerate() {
+            let failure = match at < sent {
+                true => Failure::Lost(reason.clone()),
+                false => Failure::NotSent(reason.clone()),
+            };
+            let _ = waiter.map(|waiter| waiter.send(Err(failure)));
+        }
+        self.to_write.notify_one();
+    }
+}
+
+/// Writes what is in the outbox until the connection is of no use.
+async fn write(shared: Arc<Shared>, mut output: impl AsyncWrite + Unpin) {
+    let mut batch = Vec::new();
+    loop {
+        shared.to_write.notified().await;
+        // Whoever is ready to ask for something does so first, and shares the write.
+        tokio::task::yield_now().await;
+        loop {
+            batch.clear();
+            let is_over = {
+                let mut state = shared.state.lock();
+                std::mem::swap(&mut batch, &mut state.outbox);
+                state.unsent = 0;
+                state.failure.is_some() || state.is_closing
+            };
+            if batch.is_empty() {
+                if is_over {
+                    return;
+                }
+                break;
+            }
+            let reason = match timeout(REPLY_TIMEOUT, output.write_all(&batch)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("the server took nothing for {REPLY_TIMEOUT:?}"),
+            };
+            return shared.fail(&reason);
+        }
+    }
+}
+
+/// Reads replies and hands them out until the connection is of no use.
+async fn read(shared: Arc<Shared>, mut input: impl AsyncRead + Unpin) {
+    let mut buf = BytesMut::new();
+    let mut framer = Framer::default();
+    let reason = loop {
+        buf.reserve(READ_BYTES);
+        match input.read_buf(&mut buf).await {
+            Ok(0) => break "the server closed the connection".to_owned(),
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+        while let Some(len) = framer.next(&buf) {
+            shared.deliver(buf.split_to(len).freeze());
+        }
+        if buf.len() > REPLY_BYTES_MAX {
+            break format!("a reply is longer than {REPLY_BYTES_MAX} bytes");
+        }
+    };
+    shared.fail(&reason);
+}

@@ -1,0 +1,356 @@
+//! Transactions: a connection lent from the pool, an id, and what happens at the end.
+//!
+//! ```text
+//!            commands                    commit, rollback
+//!  begun ──► open ────────────────────────────────────────► ended: the connection goes back
+//!              │ dropped: ROLLBACK is sent, nobody waits    ► ended: the connection goes back
+//!              │ dropped while a reply is awaited           ► the connection is closed
+//!              │ connection lost, or no reply in time       ► lost: TransactionLost, for ever
+//! ```
+//!
+//! Every command names the transaction's id. So a command that comes too late, for whatever reason,
+//! is refused by the server; it cannot become a transaction of its own.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kv_protocol::Request;
+use kv_protocol::request::{Isolation, Parent, Read};
+use tokio::time::timeout;
+
+use crate::commands::{Commands, Execute};
+use crate::connection::{Failure, Frame};
+use crate::error::{Error, Result};
+use crate::line::Line;
+use crate::options::{Begin, Scan};
+use crate::pool::Lease;
+use crate::reply;
+use crate::rows::Rows;
+use crate::value::Value;
+
+/// An open transaction. Its commands are in the trait [`Commands`]; dropping it rolls it back.
+///
+/// Commands may run at the same time; the server does them in the order in which they were called.
+///
+/// An error of a single command leaves the transaction open, unless
+/// [`Error::ends_transaction`] says otherwise.
+pub struct Transaction {
+    open: Arc<Open>,
+    /// Whether dropping it ends the transaction, or something else will.
+    is_owner: bool,
+}
+
+/// A transaction that this client has begun.
+struct Open {
+    tree: Arc<Tree>,
+    id: u64,
+    isolation: Isolation,
+    /// What it is nested in; none for a root.
+    parent: Option<u64>,
+    has_ended: AtomicBool,
+}
+
+/// What a transaction shares with those nested in it.
+struct Tree {
+    lease: Lease,
+    reply_timeout: Duration,
+    /// The server has aborted it, or it is lost: it can only be done again.
+    is_doomed: AtomicBool,
+}
+
+/// Why a closure's transaction did not commit.
+pub(crate) struct Failed<E> {
+    pub(crate) error: E,
+    /// Whether it can be done again.
+    pub(crate) again: bool,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(lease: Lease, begin: Begin, reply_timeout: Duration) -> Result<Self> {
+        let is_doomed = AtomicBool::new(false);
+        let tree = Arc::new(Tree { lease, reply_timeout, is_doomed });
+        // If this is dropped halfway, the lease is not clean and its connection is closed.
+        let id = tree.call(&Line::of(&begin.request()), reply::id).await;
+        let id = id.map_err(|error| match error {
+            Error::TransactionLost { reason } => Error::Disconnected { reason },
+            other => other,
+        })?;
+        Ok(Transaction::owner(tree, id, begin.isolation(), None))
+    }
+
+    fn owner(tree: Arc<Tree>, id: u64, isolation: Isolation, parent: Option<u64>) -> Self {
+        let has_ended = AtomicBool::new(false);
+        Transaction {
+            open: Arc::new(Open { tree, id, isolation, parent, has_ended }),
+            is_owner: true,
+        }
+    }
+
+    /// The same transaction for somebody who does not end it.
+    pub(crate) fn borrowed(&self) -> Self {
+        Transaction { open: Arc::clone(&self.open), is_owner: false }
+    }
+
+    /// Its id on its connection, as the server's messages name it.
+    pub fn id(&self) -> u64 {
+        self.open.id
+    }
+
+    /// Whether it was aborted by the server or lost: then every command fails, and it can only be
+    /// done again from its beginning.
+    pub fn is_doomed(&self) -> bool {
+        self.open.tree.is_doomed.load(Ordering::Acquire)
+    }
+
+    /// Reads a key and takes the lock that a write will need, so that two transactions that both
+    /// mean to write do not end in a deadlock.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// let count: u64 = txn.get_for_update("count").await?.unwrap_or_default().parse()?;
+    /// txn.put("count", count * 2).await?;
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As every command.
+    pub async fn get_for_update(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let read = Read::Newest { txn: None, for_update: true };
+        let line = self.line(Request::Get { key: key.as_ref().into(), read });
+        self.execute(Ok(line), reply::value).await
+    }
+
+    /// The pairs as this transaction sees them, in the order of their keys, page by page. A
+    /// serializable one locks what it has looked at.
+    pub fn scan(&self, scan: Scan) -> Rows {
+        Rows::of_transaction(self.borrowed(), scan)
+    }
+
+    /// Begins a transaction nested in this one: its commit hands its writes to this one, its
+    /// rollback undoes only them. While it is open, the server refuses commands of this one.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let order = client.begin(Isolation::Serializable).await?;
+    /// order.put("order:1", "two chairs").await?;
+    /// let discount = order.nested().await?;
+    /// discount.increment("discounts", 1).await?;
+    /// discount.rollback().await?;
+    /// order.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As every command; then nothing was begun.
+    pub async fn nested(&self) -> Result<Transaction> {
+        let Open { tree, id, isolation, .. } = &*self.open;
+        let parent = Parent::Id(*id);
+        let begin = Request::Begin { parent, isolation: None, at: None, wait: None };
+        let child = tree.call(&Line::of(&begin), reply::id).await?;
+        Ok(Transaction::owner(Arc::clone(tree), child, *isolation, Some(*id)))
+    }
+
+    /// Commits it. What was acknowledged is as durable as the server's `--durability` says.
+    ///
+    /// # Errors
+    ///
+    /// | | |
+    /// |---|---|
+    /// | [`Error::OutcomeUnknown`] | it may have been committed: read before doing it again |
+    /// | [`Error::TransactionLost`] | it was not: the connection had been lost before |
+    /// | [`Error::Server`] | it was not; [`Error::is_retryable`] says whether to do it again |
+    pub async fn commit(self) -> Result<()> {
+        self.commit_borrowed().await
+    }
+
+    async fn commit_borrowed(&self) -> Result<()> {
+        let Open { tree, id, parent, isolation, has_ended } = &*self.open;
+        if has_ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let line = Line::of(&Request::Commit { txn: Some(*id) });
+        let result =
+            match timeout(tree.reply_timeout, tree.lease.call(&line.bytes, reply::done)).await {
+                Ok(Ok(result)) => line.named(result),
+                Ok(Err(Failure::NotSent(reason))) => return Err(tree.lost(reason)),
+                Ok(Err(Failure::Lost(reason))) => Err(line.unanswered(reason)),
+                Err(_) => {
+                    let reason = format!("no reply came within {:?}", tree.reply_timeout);
+                    tree.lease.give_up(&reason);
+                    Err(line.unanswered(reason))
+                }
+            };
+        match result {
+            Ok(()) => {
+                self.ended();
+                Ok(())
+            }
+            // What only reads, or only hands something to its parent, leaves nothing unknown.
+            Err(Error::OutcomeUnknown { reason, .. })
+                if parent.is_some() || *isolation == Isolation::ReadOnly =>
+            {
+                Err(tree.lost(reason))
+            }
+            Err(error) => {
+                if matches!(error, Error::OutcomeUnknown { .. }) {
+                    tree.lease.give_up("the outcome of a commit is unknown");
+                }
+                tree.note(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Rolls it back, with all that is nested in it, and waits until that is done. Dropping it does
+    /// the same without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the error, the transaction will not be committed.
+    pub async fn rollback(self) -> Result<()> {
+        let Open { tree, id, has_ended, .. } = &*self.open;
+        if has_ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let line = Line::of(&Request::Rollback { txn: Some(*id) });
+        tree.call(&line, reply::done).await?;
+        self.ended();
+        Ok(())
+    }
+
+    /// Nothing of it is left on the server.
+    fn ended(&self) {
+        self.open.has_ended.store(true, Ordering::Release);
+        if self.open.parent.is_none() {
+            self.open.tree.lease.set_clean();
+        }
+    }
+
+    /// Commits if the work was done; otherwise rolls back and says whether to do it again.
+    pub(crate) async fn finish<T, E>(self, work: Result<T, E>) -> Result<T, Failed<E>>
+    where
+        E: From<Error> + 'static,
+    {
+        match work {
+            Ok(done) => match self.commit_borrowed().await {
+                Ok(()) => Ok(done),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => {
+                // An error of the caller's own type hides what the server said; but then the
+                // transaction knows whether it could have gone on.
+                let ours = (&error as &dyn Any).downcast_ref::<Error>();
+                let again = self.is_doomed() || ours.is_some_and(Error::is_retryable);
+                Err(Failed { error, again })
+            }
+        }
+    }
+}
+
+impl<E: From<Error>> From<Error> for Failed<E> {
+    fn from(error: Error) -> Self {
+        Failed { again: error.is_retryable(), error: error.into() }
+    }
+}
+
+impl Tree {
+    async fn call<T>(&self, line: &Line, read: fn(&Frame) -> Result<T>) -> Result<T> {
+        self.answer(self.lease.call(&line.bytes, read)).await
+    }
+
+    async fn answer<T>(&self, call: impl Future<Output = Result<Result<T>, Failure>>) -> Result<T> {
+        match timeout(self.reply_timeout, call).await {
+            Ok(Ok(result)) => {
+                if let Err(error) = &result {
+                    self.note(error);
+                }
+                result
+            }
+            Ok(Err(Failure::NotSent(reason) | Failure::Lost(reason))) => Err(self.lost(reason)),
+            Err(_) => {
+                let reason = format!("no reply came within {:?}", self.reply_timeout);
+                self.lease.give_up(&reason);
+                Err(self.lost(reason))
+            }
+        }
+    }
+
+    fn note(&self, error: &Error) {
+        if error.ends_transaction() {
+            self.is_doomed.store(true, Ordering::Release);
+        }
+    }
+
+    fn lost(&self, reason: String) -> Error {
+        self.is_doomed.store(true, Ordering::Release);
+        Error::TransactionLost { reason }
+    }
+}
+
+impl Execute for Transaction {
+    fn line(&self, request: Request<'_>) -> Line {
+        // What cannot be run in a transaction (HISTORY) reads what is committed.
+        let line = Line::of(&request);
+        request.in_transaction(self.open.id).map_or(line, |request| Line::of(&request))
+    }
+
+    async fn execute<T: Send>(
+        &self,
+        line: Result<Line>,
+        read: fn(&Frame) -> Result<T>,
+    ) -> Result<T> {
+        self.open.tree.call(&line?, read).await
+    }
+
+    async fn execute_all<T: Send>(
+        &self,
+        lines: Result<Vec<Line>>,
+        read: fn(&Frame) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let tree = &self.open.tree;
+        tree.answer(tree.lease.call_all(&lines?, read)).await
+    }
+}
+
+impl Commands for Transaction {}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Open { tree, id, parent, has_ended, .. } = &*self.open;
+        if !self.is_owner || has_ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Behind a command that waits for a lock, a rollback would wait, too; the end of the
+        // connection does not.
+        if parent.is_none() && tree.lease.awaits_reply() {
+            return tree.lease.give_up("the transaction was dropped");
+        }
+        tree.lease.send_and_forget(&Line::of(&Request::Rollback { txn: Some(*id) }).bytes);
+        if parent.is_none() {
+            tree.lease.set_clean();
+        }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Open { id, isolation, parent, .. } = &*self.open;
+        f.debug_struct("Transaction")
+            .field("id", id)
+            .field("isolation", isolation)
+            .field("parent", parent)
+            .field("is_doomed", &self.is_doomed())
+            .finish()
+    }
+}
