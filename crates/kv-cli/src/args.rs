@@ -17,7 +17,7 @@ use crate::render::Format;
 
 /// Talk to a kv server: a REPL on a terminal, one command, or a script.
 #[derive(Debug, Parser)]
-#[command(name = "kv-cli", version, after_help = EXIT_CODES, subcommand_precedence_over_arg = true)]
+#[command(name = "kv-cli", version, after_help = after_help(), disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -121,7 +121,7 @@ pub(crate) struct Export {
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     /// ndjson, json or csv; without it what the file's name ends in, else ndjson.
-    #[arg(long = "as", value_name = "FORMAT")]
+    #[arg(id = "as", long = "as", value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// Only keys that begin with this.
     #[arg(long)]
@@ -139,7 +139,7 @@ pub(crate) struct Import {
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     /// ndjson, json or csv; without it what the file's name ends in, else ndjson.
-    #[arg(long = "as", value_name = "FORMAT")]
+    #[arg(id = "as", long = "as", value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// Records a transaction.
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -198,6 +198,24 @@ pub(crate) struct Top {
     /// How many looks; without it until Ctrl-C.
     #[arg(long, value_name = "N")]
     pub(crate) looks: Option<u64>,
+}
+
+/// What stands below the options.
+fn after_help() -> String {
+    let names: Vec<String> =
+        kv_protocol::COMMANDS.iter().map(|spec| spec.name.to_ascii_lowercase()).collect();
+    format!(
+        "Commands of the server, whose usage is told by `kv-cli help` and `kv-cli help put`:\n  \
+         {}\n\nExamples:\n  \
+         kv-cli                          a REPL\n  \
+         kv-cli put house large          one command\n  \
+         kv-cli put page -x < page.html  a value from standard input\n  \
+         kv-cli get page > page.html     and back, byte for byte\n  \
+         kv-cli --json scan prefix user: one object\n  \
+         kv-cli -c 'BEGIN; PUT a 1; PUT b 2; COMMIT'\n  \
+         kv-cli --txn -f changes.kv      all of a file, or nothing\n\n{EXIT_CODES}",
+        names.join(" ")
+    )
 }
 
 impl Cli {

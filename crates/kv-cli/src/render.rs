@@ -150,6 +150,10 @@ pub(crate) fn answer(
         (Format::Json | Format::Ndjson, _) => writeln!(out, "{object}"),
         (Format::Csv, _) => {
             let (names, rows) = grid(answer);
+            if names.is_empty() {
+                // An empty list has no columns that anybody could name.
+                return Ok(());
+            }
             let mut writer = csv::Writer::from_writer(out);
             writer.write_record(&names)?;
             rows.iter().try_for_each(|row| writer.write_record(row))?;
