@@ -11,11 +11,12 @@
 mod plot;
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use kv_client::{Client, Commands, Put, Scan};
+use kv_client::{Client, Commands, Put};
 use tokio::task::JoinSet;
 
 use crate::args::{Bench, Options};
@@ -25,8 +26,9 @@ use crate::top::grouped;
 
 /// What all keys of a run begin with.
 const PREFIX: &str = "bench:";
-/// Keys that are put or deleted in one go.
+/// The most keys that are put or deleted in one go, and the bytes of their values.
 const CHUNK: u32 = 1000;
+const CHUNK_BYTES: u32 = 16 << 20;
 const LATENCY_US_MAX: u64 = 60_000_000;
 const DIGITS: u8 = 3;
 
@@ -53,11 +55,14 @@ async fn measured(options: &Options, bench: &Bench) -> Result<Exit, Failure> {
         clients.push(builder.connect().await?);
     }
     let first = clients[0].clone();
-    fill(&first, bench).await?;
-    let (latencies, elapsed) = load(&clients, bench).await?;
+    let loaded = match fill(&first, bench).await {
+        Ok(()) => load(&clients, bench).await,
+        Err(failure) => Err(failure),
+    };
     if !bench.keep {
-        delete(&first).await?;
+        delete(&first, bench).await?;
     }
+    let (latencies, elapsed) = loaded?;
     let seconds = elapsed.as_secs_f64();
     let rows = rows(&latencies, seconds);
     let mut out = io::stdout().lock();
@@ -80,21 +85,25 @@ fn key(number: u32) -> String {
 
 async fn fill(client: &Client, bench: &Bench) -> Result<(), Failure> {
     let value = vec![b'x'; bench.value as usize];
-    for from in (0..bench.keys).step_by(CHUNK as usize) {
-        let chunk = from..bench.keys.min(from.saturating_add(CHUNK));
+    // Few large values at a time, many small ones.
+    let chunk_keys = (CHUNK_BYTES / bench.value.max(1)).clamp(1, CHUNK);
+    for chunk in chunks(bench.keys, chunk_keys) {
         client.put_all(chunk.map(|number| (key(number), &value, Put::new()))).await?;
     }
     Ok(())
 }
 
-async fn delete(client: &Client) -> Result<(), Failure> {
-    loop {
-        let page = client.page(Scan::prefix(PREFIX).limit(CHUNK.into())).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        client.delete_all(page.iter().map(|(key, _)| key)).await?;
+/// Deletes what was put, and nothing else.
+async fn delete(client: &Client, bench: &Bench) -> Result<(), Failure> {
+    for chunk in chunks(bench.keys, CHUNK) {
+        client.delete_all(chunk.map(key)).await?;
     }
+    Ok(())
+}
+
+fn chunks(keys: u32, chunk_keys: u32) -> impl Iterator<Item = Range<u32>> {
+    let from = (0..keys).step_by(chunk_keys as usize);
+    from.map(move |from| from..keys.min(from.saturating_add(chunk_keys)))
 }
 
 /// All slots at once, for a while; what they saw, and how long it was.
@@ -105,19 +114,29 @@ async fn load(clients: &[Client], bench: &Bench) -> Result<(Latencies, Duration)
         bench.rate.map(|rate| Duration::from_secs(1).mul_f64(f64::from(slots) / f64::from(rate)));
     let began = Instant::now();
     let mut tasks = JoinSet::new();
+    // A histogram takes a hundred kilobytes: one for each client, not for each slot.
+    let seen: Vec<Arc<Mutex<Latencies>>> = clients
+        .iter()
+        .map(|_| Ok(Arc::new(Mutex::new(Latencies::new()?))))
+        .collect::<Result<_, Failure>>()?;
     for slot in 0..slots {
-        let client = clients[slot as usize % clients.len()].clone();
+        let at = slot as usize % clients.len();
+        let (client, seen) = (clients[at].clone(), Arc::clone(&seen[at]));
         // Slots take turns, rather than all send at once.
         let first = every.map(|every| began + every.mul_f64(f64::from(slot) / f64::from(slots)));
-        let slot = Slot { client, bench: bench.clone(), value: Arc::clone(&value), every };
+        let slot = Slot { client, bench: bench.clone(), value: Arc::clone(&value), every, seen };
         tasks.spawn(slot.run(began, first));
     }
-    let mut all = Latencies::new()?;
     while let Some(done) = tasks.join_next().await {
-        let seen = done.map_err(|error| Failure::new(Exit::Failed, error.to_string()))??;
+        done.map_err(|error| Failure::new(Exit::Failed, error.to_string()))??;
+    }
+    let elapsed = began.elapsed();
+    let mut all = Latencies::new()?;
+    for seen in &seen {
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         all.gets.add(&seen.gets).and_then(|()| all.puts.add(&seen.puts)).map_err(histogram)?;
     }
-    Ok((all, began.elapsed()))
+    Ok((all, elapsed))
 }
 
 /// One command in flight.
@@ -126,14 +145,18 @@ struct Slot {
     bench: Bench,
     value: Arc<Vec<u8>>,
     every: Option<Duration>,
+    seen: Arc<Mutex<Latencies>>,
 }
 
 impl Slot {
-    async fn run(self, began: Instant, first: Option<Instant>) -> Result<Latencies, Failure> {
-        let mut seen = Latencies::new()?;
+    async fn run(self, began: Instant, first: Option<Instant>) -> Result<(), Failure> {
+        let end = began + self.bench.time;
         let mut due = first;
-        while began.elapsed() < self.bench.time {
+        while Instant::now() < end {
             if let Some(due) = due {
+                if due >= end {
+                    break;
+                }
                 tokio::time::sleep_until(due.into()).await;
             }
             let from = due.unwrap_or_else(Instant::now);
@@ -145,11 +168,13 @@ impl Slot {
                 self.client.get(&key).await?;
             }
             let latency_us = from.elapsed().as_micros() as u64;
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             let histogram = if is_put { &mut seen.puts } else { &mut seen.gets };
             histogram.saturating_record(latency_us.max(1));
+            drop(seen);
             due = due.zip(self.every).map(|(due, every)| due + every);
         }
-        Ok(seen)
+        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Exit {
     Conflict = 6,
     /// The connection was lost with a transaction open, which was rolled back.
     TransactionLost = 7,
+    /// Whether a write or commit was done is unknown: look before doing it again.
+    Unknown = 8,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -39,6 +41,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   5    there is no such key or version
   6    a condition was not met, or another transaction was in the way: look, or try again
   7    the connection was lost with a transaction open, which was rolled back
+  8    whether a write or commit was done is unknown: look before doing it again
   130  interrupted";
 
 /// Why something was not done, for people, and what the program ends with because of it.
@@ -84,6 +87,7 @@ impl From<Error> for Failure {
             }
             Error::Address(_) | Error::Argument(_) => Exit::Usage,
             Error::TransactionLost { .. } => Exit::TransactionLost,
+            Error::OutcomeUnknown { .. } | Error::Protocol(_) => Exit::Unknown,
             _ => Exit::Failed,
         };
         Failure::new(exit, error.to_string())
@@ -95,6 +99,7 @@ pub(crate) fn exit_of(code: ErrorCode) -> Exit {
     match code {
         ErrorCode::NoAuth | ErrorCode::Forbidden => Exit::NotAllowed,
         ErrorCode::Precondition => Exit::Conflict,
+        ErrorCode::Outcome => Exit::Unknown,
         code if code.is_retryable() => Exit::Conflict,
         _ => Exit::Failed,
     }

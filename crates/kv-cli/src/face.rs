@@ -84,9 +84,9 @@ fn curl(request: &Request<'_>, address: &str) -> Option<String> {
         Request::Get { key, read: Read::At(n) } => (String::new(), format!("{}?at={n}", kv(key))),
         Request::Put { key, value, options, .. } => {
             let mut words = format!("-X PUT --data-binary {}", quoted(value));
-            if options.json {
-                words += " -H 'Content-Type: application/json'";
-            }
+            // By itself curl says that it is a form, which no page of somebody else's may send.
+            let kind = if options.json { "json" } else { "octet-stream" };
+            words += &format!(" -H 'Content-Type: application/{kind}'");
             match options.condition {
                 Some(Condition::Absent) => words += " -H 'If-None-Match: *'",
                 Some(Condition::Present) => words += " -H 'If-Match: *'",
@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn a_command_is_shown_in_every_face() {
         let line = "PUT \"my house\" it's EX 60 IF VERSION 3";
-        let expected = "curl -s -X PUT --data-binary 'it'\\''s' -H 'If-Match: \"3\"' \
+        let expected = "curl -s -X PUT --data-binary 'it'\\''s' \
+                        -H 'Content-Type: application/octet-stream' -H 'If-Match: \"3\"' \
                         'http://127.0.0.1:8080/v1/kv/my%20house?ttl=60'";
         assert_eq!(shown(Face::Curl, line), expected);
         let expected = "printf '%s\\n' 'PUT \"my house\" it'\\''s EX 60 IF VERSION 3' \

@@ -128,11 +128,12 @@ impl Repl {
         Ok(Next::GoOn)
     }
 
-    /// Sends a statement and shows the reply, or what is wrong.
-    fn statement(&mut self, statement: &[u8]) {
+    /// Sends a statement and shows the reply, or what is wrong; whether it was done.
+    fn statement(&mut self, statement: &[u8]) -> bool {
         let mut out = io::stdout().lock();
         let done = self.shell.run(statement, &mut out);
         let palette = self.shell.palette;
+        let is_done = done.is_ok();
         let shown = match done {
             Ok(outcome) if self.tells_time => {
                 let took = format!("took {:.3} ms", outcome.took.as_secs_f64() * 1000.0);
@@ -144,6 +145,7 @@ impl Repl {
         // A terminal that has gone is noticed by the editor.
         drop(shown);
         self.last = Some(statement.to_vec());
+        is_done
     }
 
     /// Whether the person means to leave, who is asked if that undoes something.

@@ -53,7 +53,10 @@ pub(crate) fn run_one(shell: &mut Shell, statement: &[u8]) -> Result<Exit, Failu
     if is_exact && crate::shell::verb(statement) == b"GET" {
         reply.pop();
     }
-    io::stdout().write_all(&reply)?;
+    let mut out = io::stdout();
+    out.write_all(&reply)?;
+    // What has no line break is otherwise written when nobody looks any more.
+    out.flush()?;
     Ok(if outcome.is_missing { Exit::NotFound } else { Exit::Ok })
 }
 
@@ -100,8 +103,11 @@ fn run(
     }
     let mut first_failure = None;
     while let Some(Statement { line, text }) = next()? {
+        let done = match options.txn && controls_transactions(&text) {
+            true => Err(Failure::usage("with --txn the file is one transaction, and has none")),
+            false => shell.run(&text, &mut out),
+        };
         // Before the next statement waits, or a message goes to the other stream.
-        let done = shell.run(&text, &mut out);
         out.flush()?;
         let Err(failure) = done else { continue };
         let text = format!("{name}:{line}: {failure}");
@@ -121,4 +127,10 @@ fn run(
         shell.run(b"COMMIT", &mut io::sink())?;
     }
     Ok(first_failure.unwrap_or(Exit::Ok))
+}
+
+/// Whether a statement begins or ends a transaction.
+fn controls_transactions(statement: &[u8]) -> bool {
+    let spec = kv_protocol::command::find(&crate::shell::verb(statement));
+    spec.is_some_and(|spec| spec.flags.controls_transactions)
 }

@@ -87,7 +87,12 @@ impl Shell {
             session.send(statement).map(Replied::Text)
         };
         let took = began.elapsed();
-        self.look_again(&verb, result.is_err());
+        let was_open = self.open.len();
+        let is_known = self.look_again(&verb, result.is_err());
+        if !is_known && result.is_ok() && (was_open > 0 || verb == b"BEGIN") {
+            let reason = "the connection was lost".to_owned();
+            return Err(self.lose(reason));
+        }
         match result {
             Ok(replied) => {
                 let is_missing = replied.write(out, self.format, self.palette)?;
@@ -131,38 +136,53 @@ impl Shell {
         if !is_gone || self.open.is_empty() {
             return error.into();
         }
-        self.session = None;
-        self.open.clear();
-        // Whether that COMMIT was done is what the error says.
+        // Whether that COMMIT was done is what the error says; what else was open is lost.
         let is_commit =
             matches!(error, Error::OutcomeUnknown { .. }) && verb.starts_with(b"COMMIT");
-        if is_commit {
+        if is_commit && self.open.len() == 1 {
+            self.session = None;
+            self.open.clear();
             return error.into();
         }
         let reason = match error {
+            Error::OutcomeUnknown { reason, .. } if is_commit => {
+                format!("whether {} was done is unknown: {reason}", String::from_utf8_lossy(verb))
+            }
             Error::OutcomeUnknown { reason, .. }
             | Error::Disconnected { reason }
             | Error::TransactionLost { reason } => reason,
             other => other.to_string(),
         };
-        self.lost = Some(reason.clone());
+        self.lose(reason)
+    }
+
+    /// What was open is lost with its connection; nothing is sent until that has been noticed.
+    fn lose(&mut self, reason: String) -> Failure {
+        self.session = None;
+        self.open.clear();
         let text = format!(
             "TXN_LOST the transaction was rolled back because its connection was lost ({reason}); \
              ROLLBACK to go on"
         );
+        self.lost = Some(reason);
         Failure::new(Exit::TransactionLost, text)
     }
 
-    /// Asks what is open, if that may have changed.
-    fn look_again(&mut self, verb: &[u8], has_failed: bool) {
+    /// Asks what is open, if that may have changed; whether it is known.
+    fn look_again(&mut self, verb: &[u8], has_failed: bool) -> bool {
         let controls =
             kv_protocol::command::find(verb).is_some_and(|spec| spec.flags.controls_transactions);
         let may_have_ended_one = has_failed && !self.open.is_empty();
-        if (controls || may_have_ended_one)
-            && let Some(session) = self.session.as_ref().filter(|session| session.is_alive())
-            && let Ok(open) = session.transactions()
-        {
-            self.open = open;
+        if !controls && !may_have_ended_one {
+            return true;
+        }
+        let told = self.session.as_ref().map(Session::transactions);
+        match told {
+            Some(Ok(open)) => {
+                self.open = open;
+                true
+            }
+            _ => false,
         }
     }
 }

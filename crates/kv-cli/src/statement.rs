@@ -5,7 +5,7 @@
 //! | a line | is a statement; one that is empty or begins with `#` is none |
 //! | a quote that is still open at the end of a line | goes on in the next one |
 //! | `PUT key <<WORD` | the value is what follows, up to a line that is `WORD` |
-//! | `;` | separates statements on the command line (`-c`), outside quotes |
+//! | `;` | separates statements on the command line (`-c`), outside quotes, as a line break does |
 
 use std::io::{self, BufRead};
 
@@ -42,28 +42,49 @@ impl<R: BufRead> Statements<R> {
         Statements { input, line: 0 }
     }
 
-    /// The next one; none at the end of the input. What is incomplete there is taken as it is: the
-    /// server says what is wrong with it.
+    /// The next one; none at the end of the input. A quote that is open there is taken as it is:
+    /// the server says what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// What reading came to; `UnexpectedEof` if a value below its statement has no end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Statement>> {
         let mut text = Vec::new();
         let mut began = 0;
+        let mut value_ends_with: Option<String> = None;
         loop {
             let from = text.len();
             if self.input.read_until(b'\n', &mut text)? == 0 {
+                if let Some(word) = value_ends_with {
+                    let text = format!("line {began}: its value has no end, a line that is {word}");
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
                 let is_over = text.is_empty();
-                return Ok((!is_over).then(|| Statement { line: began, text: one_line(&text) }));
+                let statement = || Statement { line: began, text: one_line(&text) };
+                return Ok((!is_over).then(statement));
             }
             self.line += 1;
             if from == 0 {
                 began = self.line;
             }
             let whole = text.strip_suffix(b"\n").unwrap_or(&text);
+            if let Some(word) = &value_ends_with {
+                // Only the new line can be the end.
+                if whole.get(from..).is_some_and(|line| trim_cr(line) == word.as_bytes()) {
+                    return Ok(Some(Statement { line: began, text: one_line(whole) }));
+                }
+                continue;
+            }
             if from == 0 && is_blank(whole) {
                 text.clear();
                 continue;
             }
-            if completeness(whole) == Completeness::Whole {
-                return Ok(Some(Statement { line: began, text: one_line(whole) }));
+            match completeness(whole) {
+                Completeness::Whole => {
+                    return Ok(Some(Statement { line: began, text: one_line(whole) }));
+                }
+                Completeness::InQuotes => {}
+                Completeness::Until(word) => value_ends_with = Some(word),
             }
         }
     }
@@ -103,8 +124,13 @@ pub(crate) fn one_line(text: &[u8]) -> Vec<u8> {
         write_word(&mut statement, &value);
         return statement;
     }
+    without_line_breaks(trim_cr(text))
+}
+
+/// Line breaks, which are within quotes, as escapes.
+fn without_line_breaks(text: &[u8]) -> Vec<u8> {
     let mut line = Vec::with_capacity(text.len());
-    for byte in trim_cr(text) {
+    for byte in text {
         match byte {
             b'\n' => line.extend_from_slice(b"\\n"),
             byte => line.push(*byte),
@@ -113,17 +139,19 @@ pub(crate) fn one_line(text: &[u8]) -> Vec<u8> {
     line
 }
 
-/// Statements that stand on one line, separated by `;` outside quotes.
+/// Statements that are separated by `;` or a line break outside quotes.
 pub(crate) fn split(text: &[u8]) -> Vec<Statement> {
-    let mut from = 0;
-    let mut ends = quotes(text).semicolons;
+    let (mut from, mut line) = (0, 1);
+    let mut ends = quotes(text).ends;
     ends.push(text.len());
     let mut statements = Vec::new();
     for end in ends {
         let part = text[from..end].trim_ascii();
         if !is_blank(part) {
-            statements.push(Statement { line: 1, text: one_line(part) });
+            statements.push(Statement { line, text: without_line_breaks(part) });
         }
+        let upto = text.len().min(end + 1);
+        line += text[from..upto].iter().filter(|byte| **byte == b'\n').count() as u64;
         from = end + 1;
     }
     statements
@@ -147,25 +175,25 @@ fn heredoc(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 struct Quotes {
     is_open: bool,
-    /// Where `;` stands outside quotes.
-    semicolons: Vec<usize>,
+    /// Where `;` or a line break stands outside quotes.
+    ends: Vec<usize>,
 }
 
 /// Only a quote at the beginning of a word is one, as for the server.
 fn quotes(text: &[u8]) -> Quotes {
     let (mut is_open, mut at_word, mut at) = (false, true, 0);
-    let mut semicolons = Vec::new();
+    let mut ends = Vec::new();
     while at < text.len() {
         match text[at] {
             b'\\' if is_open => at += 1,
             b'"' if is_open || at_word => is_open = !is_open,
-            b';' if !is_open => semicolons.push(at),
+            b';' | b'\n' if !is_open => ends.push(at),
             _ => {}
         }
         at_word = !is_open && text.get(at).is_some_and(|byte| b" \t\n;".contains(byte));
         at += 1;
     }
-    Quotes { is_open, semicolons }
+    Quotes { is_open, ends }
 }
 
 #[cfg(test)]
@@ -205,6 +233,8 @@ mod tests {
         assert_eq!(completeness(b"PUT a <<EOF\nx"), Completeness::Until("EOF".to_owned()));
         assert_eq!(all("PUT a <<EOF\nEOF\n"), [(1, "PUT a \"\"".to_owned())]);
         assert_eq!(completeness(b"PUT a 1<<4"), Completeness::Whole);
+        let error = Statements::new(&b"PUT a <<EOF\nx\nEOF \n"[..]).next().unwrap_err();
+        assert!(error.to_string().contains("line 1: its value has no end"), "{error}");
     }
 
     #[test]
@@ -214,5 +244,10 @@ mod tests {
             .map(|statement| String::from_utf8(statement.text).unwrap())
             .collect();
         assert_eq!(texts, ["BEGIN", "PUT a \"1;2\"", "COMMIT"]);
+        let lines = split(b"PUT k hello\nPING; GET \"a\nb\"\n\nCOUNT");
+        let lines: Vec<_> = lines.iter().map(|of| (of.line, &of.text[..])).collect();
+        let expected: [(u64, &[u8]); 4] =
+            [(1, b"PUT k hello"), (2, b"PING"), (2, br#"GET "a\nb""#), (5, b"COUNT")];
+        assert_eq!(lines, expected);
     }
 }

@@ -2,13 +2,19 @@
 //! needs one to itself.
 //!
 //! ```text
-//!   Client ─┬─ shared connection   single commands of all tasks, pipelined
-//!           └─ pool                a connection for each transaction, scan and session
+//!   Client ─┬─ shared connections   single commands of all tasks, pipelined: reads on one,
+//!           │                       writes on the other
+//!           └─ pool                 a connection for each transaction, scan and session
 //! ```
 //!
 //! Single commands share a connection because replies come in order: while one task waits for its
 //! reply, the requests of others are on their way. A transaction has a connection to itself, since
-//! a command in it may wait for a lock, and nobody else should wait behind it.
+//! a command in it may wait for a lock, and nobody else should wait behind it. For the same reason
+//! reads, which never wait for a lock, do not share one with writes, which may.
+//!
+//! **Writes of keys that are locked hold up the writes behind them**, for at most as long as the
+//! server lets them wait (`--lock-timeout`). So a task that has a transaction open writes within
+//! that, not beside it; and what is written to a key that many want is written in transactions.
 //!
 //! # When a connection is lost
 //!
@@ -50,10 +56,17 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     settings: Settings,
     connector: Arc<Connector>,
-    shared: Mutex<Option<Connection>>,
-    /// Held by whoever is making the shared connection; what its last attempt came to.
-    connecting: tokio::sync::Mutex<Option<FailedAttempt>>,
+    reads: Shared,
+    writes: Shared,
     pool: Arc<Pool>,
+}
+
+/// A connection that many share.
+#[derive(Default)]
+struct Shared {
+    connection: Mutex<Option<Connection>>,
+    /// Held by whoever is making the connection; what its last attempt came to.
+    connecting: tokio::sync::Mutex<Option<FailedAttempt>>,
 }
 
 /// What whoever waited for it is told, too.
@@ -98,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// How many connections there may be beside the shared one, that is how many transactions and
+    /// How many connections there may be beside the shared ones, that is how many transactions and
     /// long scans at the same time, at least 1. Default: 32. One more waits, as long as a reply
     /// may take.
     pub fn connections_max(mut self, connections: usize) -> Self {
@@ -128,8 +141,8 @@ impl Builder {
         Ok(Client(Arc::new(Inner {
             settings,
             connector,
-            shared: Mutex::new(Some(first)),
-            connecting: tokio::sync::Mutex::default(),
+            reads: Shared { connection: Mutex::new(Some(first)), ..Shared::default() },
+            writes: Shared::default(),
             pool,
         })))
     }
@@ -358,21 +371,22 @@ impl Client {
         self.execute(Ok(Line::of(&Request::Stats)), reply::stats).await
     }
 
-    /// Sends something on the shared connection. What has not left is sent on the next one; `line`
+    /// Sends something on a shared connection. What has not left is sent on the next one; `line`
     /// says what it means if something has left.
     async fn exchange<T, F>(&self, line: &Line, send: impl Fn(Connection) -> F) -> Result<T>
     where
         F: Future<Output = Result<Result<T>, Failure>>,
     {
-        let mut has_left = false;
+        let shared = if line.writes { &self.0.writes } else { &self.0.reads };
+        let (asked, mut used) = (Instant::now(), None);
         let attempt = async {
             loop {
-                let connection = self.shared().await?;
-                has_left = true;
+                let connection = self.connection(shared).await?;
+                used = Some(connection.clone());
                 match send(connection).await {
                     Ok(result) => return result,
                     Err(Failure::Lost(reason)) => return Err(line.unanswered(reason)),
-                    Err(Failure::NotSent(_)) => has_left = false,
+                    Err(Failure::NotSent(_)) => used = None,
                 }
             }
         };
@@ -380,21 +394,24 @@ impl Client {
         let in_time = timeout(reply_timeout, attempt).await;
         in_time.unwrap_or_else(|_| {
             let reason = format!("no reply came within {reply_timeout:?}");
-            Err(match has_left {
-                true => line.unanswered(reason),
-                false => Error::Disconnected { reason },
+            Err(match used {
+                Some(connection) => {
+                    connection.give_up_if_silent_since(asked);
+                    line.unanswered(reason)
+                }
+                None => Error::Disconnected { reason },
             })
         })
     }
 
-    /// The connection for single commands, made again if it was lost.
-    async fn shared(&self) -> Result<Connection> {
-        let alive = || self.0.shared.lock().clone().filter(Connection::is_alive);
+    /// A shared connection, made again if it was lost.
+    async fn connection(&self, shared: &Shared) -> Result<Connection> {
+        let alive = || shared.connection.lock().clone().filter(Connection::is_alive);
         if let Some(connection) = alive() {
             return Ok(connection);
         }
         let asked = Instant::now();
-        let mut failed = self.0.connecting.lock().await;
+        let mut failed = shared.connecting.lock().await;
         if let Some(connection) = alive() {
             return Ok(connection);
         }
@@ -408,7 +425,7 @@ impl Client {
         loop {
             match self.0.connector.connect().await {
                 Ok(connection) => {
-                    *self.0.shared.lock() = Some(connection.clone());
+                    *shared.connection.lock() = Some(connection.clone());
                     *failed = None;
                     return Ok(connection);
                 }

@@ -17,14 +17,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot::{self, channel};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -46,7 +46,12 @@ pub(crate) enum Failure {
     Lost(String),
 }
 
-type Waiter = oneshot::Sender<Result<Frame, Failure>>;
+/// Who waits for a reply, and the leave to have a request unanswered, which lasts until the reply
+/// has come, even if nobody waits for it any more.
+struct Waiter {
+    reply: oneshot::Sender<Result<Frame, Failure>>,
+    _leave: OwnedSemaphorePermit,
+}
 
 /// What is left to say if nobody is there to hand out replies any more.
 const ENDED: &str = "the runtime of the client has ended";
@@ -58,6 +63,7 @@ pub(crate) struct Connection(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     reader: AbortHandle,
+    writer: AbortHandle,
 }
 
 impl Drop for Handle {
@@ -74,10 +80,9 @@ struct Shared {
     /// There is something for the writer to do.
     to_write: Notify,
     /// How many more requests may be unanswered.
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
 }
 
-#[derive(Default)]
 struct State {
     /// Requests that have not been handed to the system.
     outbox: Vec<u8>,
@@ -91,6 +96,22 @@ struct State {
     is_closing: bool,
     /// What the server said without being asked: why it closes the connection.
     farewell: Option<String>,
+    /// When something came from the server last.
+    received: Instant,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            outbox: Vec::new(),
+            waiting: VecDeque::new(),
+            unsent: 0,
+            failure: None,
+            is_closing: false,
+            farewell: None,
+            received: Instant::now(),
+        }
+    }
 }
 
 impl Connection {
@@ -123,11 +144,11 @@ impl Connection {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             to_write: Notify::new(),
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         });
-        tokio::spawn(write(Arc::clone(&shared), output));
+        let writer = tokio::spawn(write(Arc::clone(&shared), output)).abort_handle();
         let reader = tokio::spawn(read(Arc::clone(&shared), input)).abort_handle();
-        Connection(Arc::new(Handle { shared, reader }))
+        Connection(Arc::new(Handle { shared, reader, writer }))
     }
 
     /// Sends a line, given with its LF, and reads the reply. A reply that cannot be read ends the
@@ -149,9 +170,9 @@ impl Connection {
         after: &[u8],
         read: impl FnOnce(&Frame) -> Result<T, Error>,
     ) -> Result<Result<T, Error>, Failure> {
-        // The semaphore is never closed.
-        let _permit = self.0.shared.in_flight.acquire().await;
-        let (waiter, reply) = channel();
+        let leave = self.leave(1).await?;
+        let (sender, reply) = channel();
+        let waiter = Waiter { reply: sender, _leave: leave };
         self.0.shared.push([(before, None), (line, Some(waiter)), (after, None)])?;
         let ended = |_| Err(Failure::Lost(ENDED.to_owned()));
         let result = read(&reply.await.unwrap_or_else(ended)?);
@@ -170,21 +191,57 @@ impl Connection {
     ) -> Result<Result<Vec<T>, Error>, Failure> {
         let mut results = Vec::with_capacity(lines.len());
         for chunk in lines.chunks(IN_FLIGHT_MAX / 2) {
-            // The semaphore is never closed.
-            let _permits = self.0.shared.in_flight.acquire_many(chunk.len() as u32).await;
-            let (waiters, replies): (Vec<_>, Vec<_>) = chunk.iter().map(|_| channel()).unzip();
-            let lines = chunk.iter().map(|line| &line.bytes[..]);
-            self.0.shared.push(lines.zip(waiters.into_iter().map(Some)))?;
-            for (reply, line) in replies.into_iter().zip(chunk) {
-                let ended = |_| Err(Failure::Lost(ENDED.to_owned()));
-                results.push(line.named(read(&reply.await.unwrap_or_else(ended)?)));
-            }
+            let sent = self.call_chunk(chunk, read, &mut results).await;
+            // What was sent before is not undone by what could not be sent now.
+            sent.map_err(|failure| match failure {
+                Failure::NotSent(reason) if !results.is_empty() => Failure::Lost(reason),
+                other => other,
+            })?;
         }
         let result: Result<Vec<T>, Error> = results.into_iter().collect();
         if let Err(Error::Protocol(reason)) = &result {
             self.give_up(reason);
         }
         Ok(result)
+    }
+
+    async fn call_chunk<T>(
+        &self,
+        chunk: &[Line],
+        read: fn(&Frame) -> Result<T, Error>,
+        results: &mut Vec<Result<T, Error>>,
+    ) -> Result<(), Failure> {
+        let mut leaves = self.leave(chunk.len()).await?;
+        let (waiters, replies): (Vec<_>, Vec<_>) = chunk
+            .iter()
+            .filter_map(|_| {
+                let (sender, reply) = channel();
+                Some((Waiter { reply: sender, _leave: leaves.split(1)? }, reply))
+            })
+            .unzip();
+        let lines = chunk.iter().map(|line| &line.bytes[..]);
+        self.0.shared.push(lines.zip(waiters.into_iter().map(Some)))?;
+        for (reply, line) in replies.into_iter().zip(chunk) {
+            let ended = |_| Err(Failure::Lost(ENDED.to_owned()));
+            results.push(line.named(read(&reply.await.unwrap_or_else(ended)?)));
+        }
+        Ok(())
+    }
+
+    /// Leave for so many requests to be unanswered.
+    async fn leave(&self, requests: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let in_flight = Arc::clone(&self.0.shared.in_flight);
+        // The semaphore is never closed.
+        let leave = in_flight.acquire_many_owned(requests as u32).await;
+        leave.map_err(|_| Failure::NotSent(ENDED.to_owned()))
+    }
+
+    /// Gives it up if nothing has come on it since then: whatever is at its other end does not
+    /// answer, and asking again would only wait again.
+    pub(crate) fn give_up_if_silent_since(&self, since: Instant) {
+        if self.0.shared.state.lock().received <= since {
+            self.give_up("the server has not answered anything");
+        }
     }
 
     /// Sends a line whose reply nobody wants to know.
@@ -207,6 +264,8 @@ impl Connection {
     pub(crate) fn give_up(&self, reason: &str) {
         self.0.shared.fail(reason);
         self.0.reader.abort();
+        // It may be in the middle of a write that nobody takes; the server sees the end at once.
+        self.0.writer.abort();
     }
 }
 
@@ -242,12 +301,13 @@ impl Shared {
     /// Hands a reply to whoever is next.
     fn deliver(&self, frame: Frame) {
         let mut state = self.state.lock();
+        state.received = Instant::now();
         match state.waiting.pop_front() {
             Some(waiter) => {
                 state.unsent = state.unsent.min(state.waiting.len());
                 drop(state);
                 // Whoever has stopped waiting does not want to know.
-                let _ = waiter.map(|waiter| waiter.send(Ok(frame)));
+                let _ = waiter.map(|waiter| waiter.reply.send(Ok(frame)));
             }
             None => {
                 state.farewell = Some(String::from_utf8_lossy(&frame).trim_end().to_owned());
@@ -277,7 +337,7 @@ impl Shared {
                 true => Failure::Lost(reason.clone()),
                 false => Failure::NotSent(reason.clone()),
             };
-            let _ = waiter.map(|waiter| waiter.send(Err(failure)));
+            let _ = waiter.map(|waiter| waiter.reply.send(Err(failure)));
         }
         self.to_write.notify_one();
     }
@@ -304,14 +364,25 @@ async fn write(shared: Arc<Shared>, mut output: impl AsyncWrite + Unpin) {
                 }
                 break;
             }
-            let reason = match timeout(REPLY_TIMEOUT, output.write_all(&batch)).await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("the server took nothing for {REPLY_TIMEOUT:?}"),
-            };
-            return shared.fail(&reason);
+            if let Err(reason) = write_all(&mut output, &batch).await {
+                return shared.fail(&reason);
+            }
         }
     }
+}
+
+/// Writes all of it, however long it takes, if only some of it is taken now and then.
+async fn write_all(output: &mut (impl AsyncWrite + Unpin), batch: &[u8]) -> Result<(), String> {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        match timeout(REPLY_TIMEOUT, output.write(rest)).await {
+            Ok(Ok(taken @ 1..)) => rest = &rest[taken..],
+            Ok(Ok(0)) => return Err("the server takes nothing more".to_owned()),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("the server took nothing for {REPLY_TIMEOUT:?}")),
+        }
+    }
+    Ok(())
 }
 
 /// Reads replies and hands them out until the connection is of no use.

@@ -37,8 +37,9 @@ pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The rows of a scan's first page; those after it are sized by [`PAGE_BYTES`].
 pub(crate) const PAGE_ROWS_FIRST: u64 = 256;
 
-/// The most rows of a page.
-pub(crate) const PAGE_ROWS_MAX: u64 = 16 << 10;
+/// The most rows of a page: with values of a mebibyte, which the page before may not have shown,
+/// that is half of [`REPLY_BYTES_MAX`].
+pub(crate) const PAGE_ROWS_MAX: u64 = 512;
 
 /// How many bytes a page of a scan aims at.
 pub(crate) const PAGE_BYTES: u64 = 1 << 20;

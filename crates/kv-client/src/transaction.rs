@@ -51,6 +51,8 @@ struct Open {
     /// What it is nested in; none for a root.
     parent: Option<u64>,
     has_ended: AtomicBool,
+    /// A COMMIT was sent, and was done or may have been: nothing of it is to be done again.
+    has_tried_commit: AtomicBool,
 }
 
 /// What a transaction shares with those nested in it.
@@ -82,11 +84,9 @@ impl Transaction {
     }
 
     fn owner(tree: Arc<Tree>, id: u64, isolation: Isolation, parent: Option<u64>) -> Self {
-        let has_ended = AtomicBool::new(false);
-        Transaction {
-            open: Arc::new(Open { tree, id, isolation, parent, has_ended }),
-            is_owner: true,
-        }
+        let (has_ended, has_tried_commit) = (AtomicBool::new(false), AtomicBool::new(false));
+        let open = Open { tree, id, isolation, parent, has_ended, has_tried_commit };
+        Transaction { open: Arc::new(open), is_owner: true }
     }
 
     /// The same transaction for somebody who does not end it.
@@ -175,15 +175,18 @@ impl Transaction {
     }
 
     async fn commit_borrowed(&self) -> Result<()> {
-        let Open { tree, id, parent, isolation, has_ended } = &*self.open;
+        let Open { tree, id, parent, isolation, has_ended, .. } = &*self.open;
         if has_ended.load(Ordering::Acquire) {
             return Ok(());
         }
+        let has_tried_commit = &self.open.has_tried_commit;
+        // Until it is known to have come to nothing.
+        has_tried_commit.store(true, Ordering::Release);
         let line = Line::of(&Request::Commit { txn: Some(*id) });
         let result =
             match timeout(tree.reply_timeout, tree.lease.call(&line.bytes, reply::done)).await {
                 Ok(Ok(result)) => line.named(result),
-                Ok(Err(Failure::NotSent(reason))) => return Err(tree.lost(reason)),
+                Ok(Err(Failure::NotSent(reason))) => Err(tree.lost(reason)),
                 Ok(Err(Failure::Lost(reason))) => Err(line.unanswered(reason)),
                 Err(_) => {
                     let reason = format!("no reply came within {:?}", tree.reply_timeout);
@@ -200,12 +203,15 @@ impl Transaction {
             Err(Error::OutcomeUnknown { reason, .. })
                 if parent.is_some() || *isolation == Isolation::ReadOnly =>
             {
+                has_tried_commit.store(false, Ordering::Release);
                 Err(tree.lost(reason))
             }
+            Err(error @ (Error::OutcomeUnknown { .. } | Error::Protocol(_))) => {
+                tree.lease.give_up("the outcome of a commit is unknown");
+                Err(error)
+            }
             Err(error) => {
-                if matches!(error, Error::OutcomeUnknown { .. }) {
-                    tree.lease.give_up("the outcome of a commit is unknown");
-                }
+                has_tried_commit.store(false, Ordering::Release);
                 tree.note(&error);
                 Err(error)
             }
@@ -237,24 +243,35 @@ impl Transaction {
         }
     }
 
-    /// Commits if the work was done; otherwise rolls back and says whether to do it again.
+    /// Commits if the work was done; otherwise rolls back and says whether to do it again. What the
+    /// work has committed by itself is never done again.
     pub(crate) async fn finish<T, E>(self, work: Result<T, E>) -> Result<T, Failed<E>>
     where
         E: From<Error> + 'static,
     {
+        let was_tried = self.open.has_tried_commit.load(Ordering::Acquire);
         match work {
+            Ok(done) if was_tried => Ok(done),
             Ok(done) => match self.commit_borrowed().await {
                 Ok(()) => Ok(done),
                 Err(error) => Err(error.into()),
             },
+            Err(error) if was_tried => Err(Failed { error, again: false }),
             Err(error) => {
                 // An error of the caller's own type hides what the server said; but then the
                 // transaction knows whether it could have gone on.
-                let ours = (&error as &dyn Any).downcast_ref::<Error>();
-                let again = self.is_doomed() || ours.is_some_and(Error::is_retryable);
-                Err(Failed { error, again })
+                let failed = Failed::of(error);
+                Err(Failed { again: failed.again || self.is_doomed(), ..failed })
             }
         }
+    }
+}
+
+impl<E: 'static> Failed<E> {
+    /// An error of the work itself, which is told to be retryable if it is one of this crate's.
+    pub(crate) fn of(error: E) -> Self {
+        let ours = (&error as &dyn Any).downcast_ref::<Error>();
+        Failed { again: ours.is_some_and(Error::is_retryable), error }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::request::Isolation;
 use crate::resp::RespVersion;
 use crate::word::WordError;
 
-pub(crate) mod json;
+pub mod json;
 mod resp;
 mod row_words;
 pub(crate) mod text;

@@ -271,6 +271,17 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// Appends a record as a line of NDJSON, for those who send what they write piece by piece.
+pub fn append_ndjson(out: &mut Vec<u8>, record: &Record<'_>) {
+    record::write(out, record);
+    out.push(b'\n');
+}
+
+/// Appends the line that ends NDJSON, with the number of its records.
+pub fn append_ndjson_end(out: &mut Vec<u8>, count: u64) {
+    ndjson::end(out, count);
+}
+
 /// The most bytes that one record may take in a file, white space included.
 fn record_bytes_max(limits: &SizeLimits) -> usize {
     let bytes = limits.key_bytes_max.saturating_add(limits.value_bytes_max);

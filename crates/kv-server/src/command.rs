@@ -23,6 +23,7 @@ use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionStat
 use tokio_util::sync::CancellationToken;
 
 pub use self::durability::{Admitted, Job, Jobs};
+pub(crate) use self::listing::options as scan_options;
 pub use self::listing::{Listed, Listing};
 use self::redis::Dialect;
 use crate::clients::Entered;

@@ -31,7 +31,7 @@ pub use self::storage::{
     Compression, DataDirectory, Durability, Eviction, KeySource, OldKeySource, Secret,
     SnapshotFormat, Storage,
 };
-pub use self::value::{Endpoint, History, LogFormat, LogLevel};
+pub use self::value::{Endpoint, History, HttpEndpoint, LogFormat, LogLevel};
 use crate::limits;
 use crate::subcommand::Task;
 
@@ -45,6 +45,12 @@ const OLD_KEY_VARIABLE: &str = "KV_OLD_ENCRYPTION_KEY";
 pub struct Config {
     /// Where to listen; never empty.
     pub listen: Vec<Endpoint>,
+    /// Where to serve HTTP; none if nowhere.
+    pub http: Option<Endpoint>,
+    /// Whether that was asked for, or is the default.
+    pub is_http_explicit: bool,
+    /// Names by which HTTP may be reached, besides localhost.
+    pub http_hosts: Vec<String>,
     /// Where the data is.
     pub storage: Storage,
     /// Versions kept of each key.
@@ -181,6 +187,12 @@ impl Config {
         let Flags { config: _, task: _, network, data, files, waiting, bounds, process } = flags;
         Ok(Self {
             listen: network.listen,
+            http: match network.http {
+                HttpEndpoint::Off => None,
+                HttpEndpoint::At(endpoint) => Some(endpoint),
+            },
+            is_http_explicit: sources.of("http") > Source::Default,
+            http_hosts: network.http_host,
             storage: match data.in_memory {
                 true => in_memory(sources, &secrets)?,
                 false => Storage::Directory(directory(files, secrets)?),
@@ -431,7 +443,8 @@ fn fit_descriptors(
 
 /// Adds what is allowed but may not be what the operator thinks it is.
 fn warn_of_catches(config: &mut Config) {
-    for endpoint in config.listen.iter().filter(|endpoint| endpoint.is_public()) {
+    let all = config.listen.iter().chain(&config.http);
+    for endpoint in all.filter(|endpoint| endpoint.is_public()) {
         config.warnings.push(format!(
             "{endpoint} can be reached from other machines, and there are no passwords: whoever \
              reaches it may read and change everything"

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`server`] starts and stops it all; [`listener`] takes connections;
 //! [`connection`] speaks the line protocol on one; [`command`] turns a request into calls of the
-//! engine. [`config`], [`telemetry`] and [`shutdown`] are what a service needs besides;
-//! [`subcommand`] is what the program does instead of serving.
+//! engine; [`http`] is the other face. [`config`], [`telemetry`] and [`shutdown`] are what a
+//! service needs besides; [`subcommand`] is what the program does instead of serving.
 //!
 //! **Architecture invariant:** the command layer is shared by every face of the server and knows
 //! neither sockets nor framing; the faces only translate.
@@ -17,6 +17,8 @@ mod memory;
 pub mod listener;
 
 pub mod connection;
+
+pub mod http;
 
 pub mod clients;
 

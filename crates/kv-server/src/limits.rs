@@ -18,6 +18,26 @@ const HOUR: Duration = Duration::from_hours(1);
 /// The port that a server without `--listen` serves on, on this machine only.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7878";
 
+/// Where a server without `--http` serves HTTP, on this machine only.
+pub const HTTP_DEFAULT: &str = "127.0.0.1:8080";
+
+/// How long the headers of an HTTP request may take, from the connection or the last reply on.
+pub const HTTP_HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// The most bytes of a request's line and headers.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 << 10;
+/// The most headers of a request.
+pub const HTTP_HEADERS_MAX: usize = 100;
+/// How long a body may take; of an import, each piece of it.
+pub const HTTP_BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// The longest body of a request that carries no value, in bytes.
+pub const HTTP_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// A page of at most so many bytes is sent at once, with where the next one is in its headers.
+pub const HTTP_PAGE_BYTES: usize = 1 << 20;
+/// The most operations of one batch.
+pub const HTTP_BATCH_MAX: usize = 10_000;
+/// Records of an import that are put in one transaction.
+pub const HTTP_IMPORT_BATCH: usize = 1000;
+
 /// How many addresses one server listens on at most; each costs a descriptor of the reserve.
 pub const LISTENERS_MAX: usize = 8;
 

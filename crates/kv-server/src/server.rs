@@ -20,6 +20,7 @@ use crate::command::Jobs;
 use crate::command::redis::Cursors;
 use crate::config::{Config, Storage};
 use crate::connection;
+use crate::http::{self, Face};
 use crate::listener::{BindError, Connections, Listener};
 use crate::memory;
 use crate::shutdown::{Drained, Shutdown, Signals, run_signals};
@@ -250,8 +251,38 @@ impl Server {
         listeners.map_err(Fault::Bind)
     }
 
+    /// Listens for HTTP, if that is configured. Without anybody having asked for it, an address
+    /// that is in use is no reason not to start.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be listened on.
+    pub fn bind_http(&self) -> Result<Option<Listener>, Fault> {
+        let Some(endpoint) = &self.config.http else { return Ok(None) };
+        match Listener::bind(endpoint) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if !self.config.is_http_explicit => {
+                warn!("HTTP is off: {error}; --http names another address, or off");
+                Ok(None)
+            }
+            Err(error) => Err(Fault::Bind(error)),
+        }
+    }
+
     /// Serves until the server is told to stop and has drained.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<Listener>, shutdown: Shutdown) -> Drained {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: Vec<Listener>,
+        http: Option<Listener>,
+        shutdown: Shutdown,
+    ) -> Drained {
+        if let Some(listener) = http {
+            let (face, stop) = (Face::start(Arc::clone(&self), &shutdown), shutdown.clone());
+            let handler =
+                move |stream, peer| http::serve(Arc::clone(&face), stream, peer, stop.clone());
+            let serving = listener.serve(self.connections.clone(), shutdown.clone(), handler);
+            shutdown.tasks().spawn(serving);
+        }
         // Whoever serves twice is stopped by the first.
         let _ = self.shutdown.set(shutdown.clone());
         for listener in listeners {
@@ -296,14 +327,16 @@ pub fn run(config: Config) -> Result<ExitCode, Fault> {
         }
         let listeners = server.bind()?;
         memory::watch(Arc::downgrade(&server)).map_err(Fault::System)?;
+        let http = server.bind_http()?;
         listeners.iter().for_each(|listener| listener.announce("lines, RESP"));
+        http.iter().for_each(|listener| listener.announce("HTTP"));
         info!(version = env!("CARGO_PKG_VERSION"), "serving");
         let drain = shutdown.drain_token().clone();
         let began = async move {
             drain.cancelled().await;
             Instant::now()
         };
-        Ok(tokio::join!(Arc::clone(&server).serve(listeners, shutdown), began))
+        Ok(tokio::join!(Arc::clone(&server).serve(listeners, http, shutdown), began))
     })?;
     let mut drained = drained;
     if let Some(store) = server.store() {

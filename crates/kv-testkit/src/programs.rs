@@ -32,10 +32,12 @@ fn program(name: &str) -> String {
     path.to_str().expect("a path of text").to_owned()
 }
 
-/// Tests are in `target/PROFILE/deps`, programs in `target/PROFILE`.
+/// Tests are in `target/PROFILE/deps`, those of examples in `target/PROFILE/examples`, programs in
+/// `target/PROFILE`.
 fn beside_this_test(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test is a program");
-    let deps = test.parent().expect("a program is in a directory");
-    let profile = if deps.ends_with("deps") { deps.parent() } else { Some(deps) };
+    let place = test.parent().expect("a program is in a directory");
+    let is_below = place.ends_with("deps") || place.ends_with("examples");
+    let profile = if is_below { place.parent() } else { Some(place) };
     profile.expect("a profile has a directory").join(name)
 }

@@ -46,7 +46,8 @@ impl TestServer {
     /// Starts the program on a free port of this machine, with these flags besides.
     pub fn start(program: &str, flags: &[&str]) -> TestServer {
         let mut command = Command::new(program);
-        command.args(["--in-memory", "--listen", "127.0.0.1:0"]).args(flags);
+        command.args(["--in-memory", "--listen", "127.0.0.1:0"]).args(without_http(flags));
+        command.args(flags);
         TestServer::start_command(command)
     }
 
@@ -112,6 +113,19 @@ impl TestServer {
     /// What it has written to its standard error so far.
     pub fn messages(&self) -> String {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where it serves HTTP; it must have been told to.
+    pub fn http_address(&self) -> String {
+        let mut found = None;
+        eventually("the server says where it serves HTTP", || {
+            found = self.messages().lines().find_map(|line| {
+                let address = line.strip_prefix("listening on ")?.strip_suffix(" (HTTP)")?;
+                Some(address.to_owned())
+            });
+            found.is_some()
+        });
+        found.expect("it has been found")
     }
 
     /// A new client.
@@ -240,8 +254,15 @@ pub struct Ended {
 /// The command that starts the program with its data in a directory.
 pub fn on_directory(program: &str, directory: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(directory).args(flags);
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(directory);
+    command.args(without_http(flags)).args(flags);
     command
+}
+
+/// Tests run side by side, and the port that HTTP has by default is there once.
+fn without_http(flags: &[&str]) -> &'static [&'static str] {
+    let is_named = flags.iter().any(|flag| flag.starts_with("--http"));
+    if is_named { &[] } else { &["--http=off"] }
 }
 
 /// Runs a command that is to end by itself, before it listens.

@@ -43,6 +43,7 @@ impl Repl {
             "\\watch" => self.watch(rest),
             "\\e" => self.edit(),
             "\\i" => self.include(rest),
+            "\\connect" if !self.may_leave()? => return Ok(Next::GoOn),
             "\\connect" => match self.go_to(rest) {
                 Ok(()) => say(&format!("now at {}", self.shell.client().address())),
                 Err(error) => Err(error.into()),
@@ -131,7 +132,9 @@ impl Repl {
         let mut statements = Statements::new(&text[..]);
         while let Some(statement) = statements.next()? {
             say(&String::from_utf8_lossy(&statement.text))?;
-            self.statement(&statement.text);
+            if !self.statement(&statement.text) {
+                break;
+            }
         }
         Ok(())
     }

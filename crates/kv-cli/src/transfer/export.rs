@@ -17,8 +17,11 @@ use super::{format_of, is_standard, progress};
 use crate::args::Export;
 use crate::exit::{Exit, Failure};
 
-/// Keys a page.
-const PAGE_ROWS: u64 = 1000;
+/// The most keys of a page; the first has fewer.
+const PAGE_ROWS_MAX: u64 = 512;
+const PAGE_ROWS_FIRST: u64 = 64;
+/// What a page aims at.
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// Writes what was asked for.
 pub(crate) fn export(client: &Client, options: &Export) -> Result<Exit, Failure> {
@@ -42,17 +45,22 @@ pub(crate) fn export(client: &Client, options: &Export) -> Result<Exit, Failure>
         Box::new(File::create(path).map_err(|error| Failure::io(path.display(), &error))?)
     };
     let view = client.begin(Isolation::ReadOnly)?;
+    // The view tells times to live as of its beginning.
+    let began_ms = now_ms();
     let total = view.count(scan.clone())?;
     let bar = progress::bar("exported", Some(total));
     let output = BufWriter::with_capacity(1 << 20, output);
     let mut writer = Writer::going_on(format, output, before);
+    let mut page_rows = PAGE_ROWS_FIRST;
     loop {
-        let page = view.page(scan.clone().limit(PAGE_ROWS))?;
+        let page = view.page(scan.clone().limit(page_rows))?;
         let Some((last, _)) = page.last() else { break };
         scan = scan.after(last.clone());
         let keys: Vec<&Key> = page.iter().map(|(key, _)| key).collect();
         let metas = view.meta_all(keys)?;
-        let now_ms = now_ms();
+        let bytes: usize = page.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let row_bytes = (bytes / page.len()).max(1) as u64;
+        page_rows = (PAGE_BYTES / row_bytes).clamp(1, PAGE_ROWS_MAX);
         for ((key, value), meta) in page.iter().zip(metas) {
             let Some(meta) = meta else { continue };
             let life_ms = meta.time_to_live.map(|life| life.as_millis() as u64);
@@ -60,7 +68,7 @@ pub(crate) fn export(client: &Client, options: &Export) -> Result<Exit, Failure>
                 key: (&**key).into(),
                 value: (&**value).into(),
                 json: meta.json,
-                expires_ms: life_ms.map(|life_ms| now_ms + life_ms),
+                expires_ms: life_ms.map(|life_ms| began_ms + life_ms),
             })?;
         }
         bar.inc(page.len() as u64);

@@ -1,8 +1,9 @@
 //! Putting the pairs of a file.
 //!
 //! A batch of records is one transaction, all of it or nothing. Beside the file, `FILE.imported`
-//! tells how many records are in; it is written after each commit, so an import that goes on puts
-//! at most one batch again, which changes nothing but version numbers.
+//! tells how many records are in, and on which server; it is written after each commit, so an
+//! import that goes on puts at most one batch again, which changes nothing but version numbers. One
+//! that begins anew removes it first.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -18,6 +19,10 @@ use super::{format_of, is_standard, progress};
 use crate::args::Import;
 use crate::exit::{Exit, Failure};
 
+/// A batch is put when it has so many bytes, however few records that are: far below what a server
+/// takes in one transaction.
+const BATCH_BYTES: usize = 16 << 20;
+
 /// Puts what is in the file.
 pub(crate) fn import(client: &Client, options: &Import) -> Result<Exit, Failure> {
     let path = &options.file;
@@ -30,8 +35,13 @@ pub(crate) fn import(client: &Client, options: &Import) -> Result<Exit, Failure>
     };
     let mark = (!is_standard(path)).then(|| mark_of(path));
     let before = match &mark {
-        Some(mark) if options.resume => read_mark(mark)?,
-        _ => 0,
+        Some(mark) if options.resume => read_mark(mark, &client.address())?,
+        Some(mark) => {
+            // What an earlier import has left says nothing of this one.
+            let _ = fs::remove_file(mark);
+            0
+        }
+        None => 0,
     };
     // Room for what any server may be told to take.
     let limits = SizeLimits { value_bytes_max: 1 << 30, ..SizeLimits::default() };
@@ -41,15 +51,17 @@ pub(crate) fn import(client: &Client, options: &Import) -> Result<Exit, Failure>
     while done < before && next(&mut reader, done)?.is_some() {
         done += 1;
     }
-    let mut batch = Vec::new();
+    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
     loop {
         let record = next(&mut reader, done)?;
         let is_over = record.is_none();
+        batch_bytes += record.as_ref().map_or(0, |of| of.key.len() + of.value.len());
         batch.extend(record);
         if batch.is_empty() {
             break;
         }
-        if !is_over && (batch.len() as u64) < options.batch {
+        let is_full = batch.len() as u64 >= options.batch || batch_bytes >= BATCH_BYTES;
+        if !is_over && !is_full {
             continue;
         }
         expired += put(client, &batch)
@@ -57,8 +69,10 @@ pub(crate) fn import(client: &Client, options: &Import) -> Result<Exit, Failure>
         done += batch.len() as u64;
         bar.inc(batch.len() as u64);
         batch.clear();
+        batch_bytes = 0;
         if let Some(mark) = &mark {
-            fs::write(mark, format!("{done}\n")).map_err(|e| Failure::io(mark.display(), &e))?;
+            write_mark(mark, done, &client.address())
+                .map_err(|error| Failure::io(mark.display(), &error))?;
         }
     }
     bar.finish_and_clear();
@@ -121,12 +135,28 @@ fn mark_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn read_mark(mark: &Path) -> Result<u64, Failure> {
-    match fs::read_to_string(mark) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Failure::usage(format!("{} does not say how far an import came", mark.display()))
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(Failure::io(mark.display(), &error)),
+/// Replaces it as a whole, so that it is always true.
+fn write_mark(mark: &Path, done: u64, server: &str) -> io::Result<()> {
+    let mut new = mark.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, format!("{done} {server}\n"))?;
+    fs::rename(&new, mark)
+}
+
+fn read_mark(mark: &Path, server: &str) -> Result<u64, Failure> {
+    let text = match fs::read_to_string(mark) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(Failure::io(mark.display(), &error)),
+    };
+    let name = mark.display();
+    let told = text.trim().split_once(' ');
+    let told = told.and_then(|(done, of)| Some((done.parse().ok()?, of)));
+    match told {
+        Some((done, of)) if of == server => Ok(done),
+        Some((_, of)) => Err(Failure::usage(format!(
+            "{name} is of an import into {of}, not into {server}; without --resume it begins anew"
+        ))),
+        None => Err(Failure::usage(format!("{name} does not say how far an import came"))),
     }
 }

@@ -33,6 +33,10 @@ fn a_file_can_be_one_transaction() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(run(&server, &["count"]).out, "2\n");
     assert!(run(&server, &["--txn", "--continue", "-c", "PING"]).code == 2);
+    let ran = run(&server, &["--txn", "-c", "PUT c 1; COMMIT; PUT d 1"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("nothing of the file was done"), "{ran:?}");
+    assert_eq!(run(&server, &["count"]).out, "2\n");
 }
 
 #[test]

@@ -96,7 +96,11 @@ fn an_import_goes_on_where_it_was_interrupted() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("line 101") && ran.err.contains("90 pairs"), "{ran:?}");
     assert_eq!(run(&server, &["count"]).out, "90\n", "whole batches only");
-    assert_eq!(fs::read_to_string(mark_of(&path)).unwrap(), "90\n");
+    let mark = format!("90 {}\n", server.address());
+    assert_eq!(fs::read_to_string(mark_of(&path)).unwrap(), mark);
+    let other = crate::server();
+    let refused = run(&other, &["import", "--resume", name]);
+    assert_eq!(refused.code, 2, "{refused:?}");
 
     fs::write(&path, format!("{good}{{\"end\":true,\"count\":100}}\n")).unwrap();
     let ran = run(&server, &["import", "--batch", "30", "--resume", name]);

@@ -11,6 +11,7 @@ use super::ShardedClient;
 use crate::client::Client;
 use crate::commands::Commands;
 use crate::error::{Error, Result};
+use crate::limits::PAGE_ROWS_FIRST;
 use crate::options::{Put, Scan};
 use crate::value::EncodedValue;
 
@@ -51,23 +52,35 @@ impl ShardedClient {
             progress.keys_in_all += client.count(Scan::all()).await?;
         }
         for (at, (_, client)) in servers.all.iter().enumerate() {
-            let mut rows = client.scan(Scan::all());
-            while let Some((key, _)) = rows.next().await? {
-                let owner = servers.ring.server_of(&key);
-                if owner != at {
-                    move_key(client, &servers.all[owner].1, &key).await?;
-                    progress.moved += 1;
+            // Page by page without a view, which would have to be kept for as long as it takes.
+            // What is written behind this place meanwhile is where it belongs already.
+            let mut after = Vec::new();
+            loop {
+                let page = client.page(Scan::all().after(&after).limit(PAGE_ROWS_FIRST)).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = last.to_vec();
+                for (key, _) in &page {
+                    let owner = servers.ring.server_of(key);
+                    if owner != at {
+                        move_key(client, &servers.all[owner].1, key).await?;
+                        progress.moved += 1;
+                    }
+                    progress.keys += 1;
+                    tell(progress);
                 }
-                progress.keys += 1;
-                tell(progress);
             }
         }
-        self.0.write().before = None;
+        let mut now = self.0.write();
+        // A server that was added meanwhile has keys of its own to get.
+        if now.all.len() == servers.all.len() {
+            now.before = None;
+        }
+        drop(now);
         Ok(progress)
     }
 }
 
-/// Moves a key, if it is there.
+/// Moves a key, if it is there. Others may move it at the same time, and write it where it belongs.
 pub(super) async fn move_key(from: &Client, to: &Client, key: &[u8]) -> Result<()> {
     loop {
         let read = from.transaction_with(Isolation::ReadOnly, |txn| async move {
@@ -80,21 +93,30 @@ pub(super) async fn move_key(from: &Client, to: &Client, key: &[u8]) -> Result<(
         }
         let encoded = EncodedValue { bytes: (&*value).into(), json: meta.json };
         match to.put_with(key, encoded, put).await {
-            Err(error) if is_precondition(&error) => {
-                // It was written where it belongs since: that is newer.
-            }
+            // It is there already: somebody else has moved it, or written it since, which is newer.
+            Err(error) if error.server_code() == Some(ErrorCode::Precondition) => {}
             put => put?,
         }
         match from.delete_version(key, meta.version).await {
-            // Somebody who does not know where it belongs has written it: take that, too.
-            Err(error) if is_precondition(&error) => {
-                to.delete(key).await?;
+            // Somebody else has moved it.
+            Err(error) if error.current_version() == Some(0) => return Ok(()),
+            // Somebody who does not know where it belongs has written it since. What stands where
+            // it belongs is older if it is what was put there just now, and is then replaced.
+            Err(error) if error.server_code() == Some(ErrorCode::Precondition) => {
+                take_back(to, key, &value).await?;
             }
             deleted => return deleted.map(|_| ()),
         }
     }
 }
 
-fn is_precondition(error: &Error) -> bool {
-    error.server_code() == Some(ErrorCode::Precondition)
+/// Deletes a key if it has this value, so that a newer one can be put.
+async fn take_back(to: &Client, key: &[u8], value: &[u8]) -> Result<()> {
+    to.transaction(|txn| async move {
+        if txn.get_for_update(key).await?.as_deref() == Some(value) {
+            txn.delete(key).await?;
+        }
+        Ok(())
+    })
+    .await
 }

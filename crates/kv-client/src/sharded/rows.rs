@@ -26,10 +26,12 @@ impl ShardedRows {
     ///
     /// As every command.
     pub async fn next(&mut self) -> Result<Option<Pair>> {
-        while let Some(mut rows) = self.unread.pop() {
-            if let Some(head) = rows.next().await? {
-                self.heads.push((head, rows));
-            }
+        // Nothing is taken out before what replaces it has come: whoever stops waiting in between
+        // can ask again.
+        while let Some(rows) = self.unread.last_mut() {
+            let head = rows.next().await?;
+            let rows = self.unread.pop();
+            self.heads.extend(head.zip(rows));
         }
         if self.left == Some(0) {
             return Ok(None);
@@ -39,11 +41,12 @@ impl ShardedRows {
             key(a).cmp(key(b))
         });
         let Some(least) = least else { return Ok(None) };
+        let (head, rows) = &mut self.heads[least];
+        let next = rows.next().await?;
         if let Some(left) = &mut self.left {
             *left -= 1;
         }
-        let (head, rows) = &mut self.heads[least];
-        Ok(Some(match rows.next().await? {
+        Ok(Some(match next {
             Some(next) => std::mem::replace(head, next),
             None => self.heads.swap_remove(least).0,
         }))

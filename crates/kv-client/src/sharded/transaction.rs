@@ -23,13 +23,22 @@ use crate::transaction::{Failed, Transaction};
 pub struct ShardedTransaction {
     client: ShardedClient,
     begin: Begin,
-    /// The server and the transaction there, once it has begun.
-    begun: Arc<Mutex<Option<(String, Transaction)>>>,
+    state: Arc<Mutex<State>>,
+}
+
+/// How far it has come.
+enum State {
+    /// No command has said yet on which server.
+    NotBegun,
+    /// On this server.
+    Open(String, Transaction),
+    /// It was committed or rolled back.
+    Ended,
 }
 
 impl ShardedTransaction {
     pub(super) fn new(client: ShardedClient, begin: Begin) -> Self {
-        ShardedTransaction { client, begin, begun: Arc::default() }
+        ShardedTransaction { client, begin, state: Arc::new(Mutex::new(State::NotBegun)) }
     }
 
     /// Commits it; see [`Transaction::commit`]. One that has done nothing needs no server.
@@ -38,8 +47,8 @@ impl ShardedTransaction {
     ///
     /// As there.
     pub async fn commit(self) -> Result<()> {
-        match self.begun.lock().await.take() {
-            Some((_, transaction)) => transaction.commit().await,
+        match self.end().await {
+            Some(transaction) => transaction.commit().await,
             None => Ok(()),
         }
     }
@@ -50,9 +59,17 @@ impl ShardedTransaction {
     ///
     /// As there.
     pub async fn rollback(self) -> Result<()> {
-        match self.begun.lock().await.take() {
-            Some((_, transaction)) => transaction.rollback().await,
+        match self.end().await {
+            Some(transaction) => transaction.rollback().await,
             None => Ok(()),
+        }
+    }
+
+    /// From now on there is nothing to be done in it; what there was, if it had begun.
+    async fn end(&self) -> Option<Transaction> {
+        match std::mem::replace(&mut *self.state.lock().await, State::Ended) {
+            State::Open(_, transaction) => Some(transaction),
+            State::NotBegun | State::Ended => None,
         }
     }
 
@@ -60,25 +77,25 @@ impl ShardedTransaction {
     where
         E: From<Error> + 'static,
     {
-        let begun = self.begun.lock().await.take();
-        match begun {
-            Some((_, transaction)) => transaction.finish(work).await,
-            // An error before anything had begun is the caller's own, or one of connecting.
-            None => work.map_err(|error| Failed { error, again: false }),
+        match self.end().await {
+            Some(transaction) => transaction.finish(work).await,
+            // It could not be begun, or the error is the caller's own.
+            None => work.map_err(Failed::of),
         }
     }
 
     /// The transaction on the server of a key, begun if it has not been.
     async fn on(&self, key: &[u8]) -> Result<Transaction> {
         let (server, client) = self.client.route(key).await?;
-        let mut begun = self.begun.lock().await;
-        match &*begun {
-            Some((at, transaction)) if *at == server => Ok(transaction.borrowed()),
-            Some((at, _)) => Err(Error::CrossServer { transaction: at.clone(), key: server }),
-            None => {
+        let mut state = self.state.lock().await;
+        match &*state {
+            State::Open(at, transaction) if *at == server => Ok(transaction.borrowed()),
+            State::Open(at, _) => Err(Error::CrossServer { transaction: at.clone(), key: server }),
+            State::Ended => Err(Error::Argument("the transaction has ended".to_owned())),
+            State::NotBegun => {
                 let transaction = client.begin(self.begin).await?;
                 let borrowed = transaction.borrowed();
-                *begun = Some((server, transaction));
+                *state = State::Open(server, transaction);
                 Ok(borrowed)
             }
         }

@@ -177,7 +177,7 @@ async fn concurrent_calls_share_a_connection_and_get_their_own_replies() {
     }
     let stats = client.stats().await.unwrap();
     let connections = stats.iter().find(|(name, _)| name == "connections").unwrap();
-    assert_eq!(connections.1, "1");
+    assert_eq!(connections.1, "2", "one for reads, one for writes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,6 +96,7 @@ async fn a_commit_whose_reply_does_not_come_is_an_error_of_its_own() {
     let server = TestServer::start(kv_server(), &[]);
     let client = Client::builder(&server.address().to_string());
     let client = client.reply_timeout(Duration::from_millis(300)).connect().await.unwrap();
+    client.put("single", "0").await.unwrap();
     let txn = client.begin(Isolation::Serializable).await.unwrap();
     txn.put("k", "1").await.unwrap();
     let reader = client.begin(Isolation::ReadOnly).await.unwrap();

@@ -129,3 +129,46 @@ async fn servers_are_named_once() {
     assert!(ShardedClient::connect([]).await.is_err());
     assert!(ShardedClient::connect(["a:1", "a:1"]).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_many_move_at_once_is_not_lost() {
+    let (_servers, client) = servers(2).await;
+    let more = TestServer::start(kv_server(), &[]);
+    let keys = 40;
+    client.put_all((0..keys).map(|n| (format!("key:{n}"), n, Put::new()))).await.unwrap();
+    client.add_server(&more.address().to_string()).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for n in 0..keys {
+                    let key = format!("key:{n}");
+                    match task {
+                        0 => client.increment(&key, 1000).await.map(drop).unwrap(),
+                        _ => assert!(client.get(&key).await.unwrap().is_some(), "{key}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    client.rebalance(|_| {}).await.unwrap();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for n in 0..keys {
+        let value = client.get(format!("key:{n}")).await.unwrap().unwrap();
+        assert_eq!(value, *(n + 1000).to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_has_ended_begins_no_other() {
+    let (_servers, client) = servers(2).await;
+    let txn = client.begin(Isolation::Serializable);
+    txn.put("k", "1").await.unwrap();
+    let late = txn.clone();
+    txn.commit().await.unwrap();
+    assert_eq!(late.put("k", "2").await.unwrap_err().code(), "CLIENTARGUMENT");
+    late.commit().await.unwrap();
+    assert_eq!(client.get("k").await.unwrap().unwrap(), "1");
+}

@@ -211,3 +211,24 @@ async fn a_read_at_a_revision_and_errors_of_single_commands() {
     let error = client.begin(Begin::new(Isolation::Snapshot).at_revision(1)).await.unwrap_err();
     assert_eq!(error.server_code(), Some(ErrorCode::Argument));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_closure_has_committed_itself_is_not_done_again() {
+    let (_server, client) = start().await;
+    let attempts = AtomicU32::new(0);
+    let retryable = Error::Disconnected { reason: "somewhere else".to_owned() };
+    let retryable = &std::sync::Mutex::new(Some(retryable));
+    let result: Result<(), Error> = client
+        .transaction(|txn| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            async move {
+                txn.increment("count", 1).await?;
+                txn.commit().await?;
+                Err(retryable.lock().unwrap().take().unwrap())
+            }
+        })
+        .await;
+    assert!(result.unwrap_err().is_retryable());
+    assert_eq!(attempts.load(Ordering::Relaxed), 1);
+    assert_eq!(client.get("count").await.unwrap().unwrap(), "1");
+}

@@ -224,6 +224,21 @@ fn value(out: &mut Vec<u8>, name: &str, datum: Datum<'_>) {
     out.push(b'"');
 }
 
+/// Appends a value by itself: text as a string, JSON as itself, other bytes as `{"base64":"…"}`.
+pub fn value_alone(out: &mut Vec<u8>, datum: Datum<'_>) {
+    if datum.json {
+        return one_line(out, datum.bytes);
+    }
+    match std::str::from_utf8(datum.bytes) {
+        Ok(valid) => string(out, valid),
+        Err(_) => {
+            out.extend_from_slice(b"{\"base64\":\"");
+            base64(out, datum.bytes);
+            out.extend_from_slice(b"\"}");
+        }
+    }
+}
+
 /// A value, or `null` and `"deleted":true`, because `null` alone is a value of JSON's.
 fn value_or_deleted(out: &mut Vec<u8>, datum: Option<Datum<'_>>) {
     match datum {
@@ -237,8 +252,8 @@ fn key_member(out: &mut Vec<u8>, bytes: &[u8]) {
     key(out, bytes);
 }
 
-/// A key as a string that names it and no other.
-pub(crate) fn key(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends a key as a string that names it and no other.
+pub fn key(out: &mut Vec<u8>, bytes: &[u8]) {
     match plain_key(bytes) {
         Some(text) => string(out, text),
         None => {
@@ -249,8 +264,8 @@ pub(crate) fn key(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// The name of a key without quotes; what surrounds it may want escapes.
-pub(crate) fn key_name(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends the name of a key without quotes; what surrounds it may want escapes.
+pub fn key_name(out: &mut Vec<u8>, bytes: &[u8]) {
     match plain_key(bytes) {
         Some(text) => out.extend_from_slice(text.as_bytes()),
         None => {

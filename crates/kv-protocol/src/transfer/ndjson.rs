@@ -123,7 +123,14 @@ impl<W: Write> Writer<W> {
     }
 
     pub(super) fn finish(mut self, count: u64) -> io::Result<W> {
-        writeln!(self.output, r#"{{"end":true,"count":{count}}}"#)?;
+        self.buffer.clear();
+        end(&mut self.buffer, count);
+        self.output.write_all(&self.buffer)?;
         Ok(self.output)
     }
+}
+
+/// Appends the last line.
+pub(super) fn end(out: &mut Vec<u8>, count: u64) {
+    out.extend_from_slice(format!("{{\"end\":true,\"count\":{count}}}\n").as_bytes());
 }

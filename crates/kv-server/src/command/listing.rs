@@ -439,7 +439,8 @@ impl Client {
     }
 }
 
-fn options(selection: &Selection<'_>) -> Result<ScanOptions, Error> {
+/// What the engine is asked for.
+pub(crate) fn options(selection: &Selection<'_>) -> Result<ScanOptions, Error> {
     let interval = match &selection.interval {
         kv_protocol::Interval::All => Interval::all(),
         kv_protocol::Interval::Prefix(prefix) => Interval::prefix(prefix),

@@ -10,7 +10,7 @@ use clap::{Args as _, Command, CommandFactory as _, Parser};
 use kv_protocol::units::{DurationText, SizeText};
 
 use super::storage::{Compression, Durability, Eviction, SnapshotFormat};
-use super::value::{Endpoint, History, LogFormat, LogLevel};
+use super::value::{Endpoint, History, HttpEndpoint, LogFormat, LogLevel};
 use super::value::{command_name, duration, positive_duration, size, whole};
 use crate::limits;
 use crate::subcommand::Task;
@@ -114,6 +114,21 @@ pub(super) struct Network {
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     #[arg(default_value = limits::LISTEN_DEFAULT)]
     pub(super) listen: Vec<Endpoint>,
+
+    /// Where to serve HTTP: IP:PORT, or off
+    ///
+    /// The same data and transactions for browsers, curl and programs in any language; /docs on it
+    /// lists what there is, / is a console. If the default is in use by another program, the server
+    /// goes on without it, with a warning.
+    #[arg(long, value_name = "ADDR|off", default_value = limits::HTTP_DEFAULT)]
+    pub(super) http: HttpEndpoint,
+
+    /// Names by which HTTP may be reached, besides localhost and addresses in numbers
+    ///
+    /// A request with another name in its header Host is refused: a page in somebody's browser
+    /// could have made it. Name those by which clients know this machine, or * for any; repeatable.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) http_host: Vec<String>,
 
     /// Connections at most, on all addresses together
     ///

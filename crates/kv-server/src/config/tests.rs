@@ -337,7 +337,10 @@ fn unknown_settings_are_refused() {
         let refusal = Given { file: Some(text), ..NOTHING }.refusal();
         let line = text.lines().count();
         assert!(refusal.contains(&format!(".toml:{line}: ")), "{refusal}");
-        assert!(refusal.contains("no such setting; there are listen, max-conn"), "{refusal}");
+        assert!(
+            refusal.contains("no such setting; there are listen, http, http-host, max-conn"),
+            "{refusal}"
+        );
     }
     let list = Given { file: Some("shards = [1, 2]"), ..NOTHING }.refusal();
     assert!(list.ends_with(".toml:1: shards: expected one value, not a list"), "{list}");

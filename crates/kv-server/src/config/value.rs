@@ -24,6 +24,26 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+/// Where to serve HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpEndpoint {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(Endpoint),
+}
+
+impl FromStr for HttpEndpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::At).map_err(|told| format!("{told}, or off")),
+        }
+    }
+}
+
 /// How many versions of each key are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {

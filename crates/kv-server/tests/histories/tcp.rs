@@ -59,7 +59,7 @@ impl Served {
                 let listeners = serving.bind().unwrap();
                 let Endpoint::Tcp(address) = listeners[0].endpoint() else { unreachable!() };
                 sender.send(*address).unwrap();
-                serving.serve(listeners, stop).await;
+                serving.serve(listeners, None, stop).await;
             });
         });
         let address = receiver.recv().unwrap();

@@ -48,7 +48,7 @@ impl Served {
                 let listeners = server.bind().unwrap();
                 let Endpoint::Tcp(address) = listeners[0].endpoint() else { unreachable!() };
                 sender.send(*address).unwrap();
-                server.serve(listeners, stop).await;
+                server.serve(listeners, None, stop).await;
             });
         });
         Served { address: receiver.recv().unwrap(), shutdown, thread: Some(thread) }

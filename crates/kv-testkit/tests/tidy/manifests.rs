@@ -12,7 +12,7 @@ pub(crate) struct Layer {
 }
 
 /// The layers that are to stay apart, tests included.
-pub(crate) const LAYERS: [Layer; 3] = [
+pub(crate) const LAYERS: [Layer; 5] = [
     Layer {
         name: "kv-core",
         bans: &["tokio", "rusqlite", "kv-persist", "kv-protocol", "kv-server"],
@@ -27,6 +27,16 @@ pub(crate) const LAYERS: [Layer; 3] = [
         name: "kv-persist",
         bans: &["tokio", "kv-protocol", "kv-server"],
         reason: "files know no runtime and no wire",
+    },
+    Layer {
+        name: "kv-client",
+        bans: &["kv-core", "kv-persist", "kv-server", "kv-cli"],
+        reason: "a client knows the wire, and nothing of what is behind it",
+    },
+    Layer {
+        name: "kv-cli",
+        bans: &["kv-core", "kv-persist", "kv-server"],
+        reason: "the command line speaks to a server through the client library",
     },
 ];
 

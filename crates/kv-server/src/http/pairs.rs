@@ -1,0 +1,319 @@
+//! The endpoints without a version in their path: `/get`, `/put`, `/set`, `/delete`, `/kv`. Values
+//! are JSON both ways: a string is text, all else is kept as the JSON that it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use kv_core::{Condition, GroupLocks, Mode, ValueKind, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::Face;
+use super::body::{self, Parameters};
+use super::caller::{Caller, Entry};
+use super::keys::missing;
+use super::problem::Problem;
+
+/// One key that is written.
+pub(super) struct Write<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+    pub(super) kind: ValueKind,
+    pub(super) ttl_s: Option<u64>,
+    pub(super) condition: Option<Condition>,
+}
+
+/// What a write came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Written {
+    /// `create` or `update`.
+    operation: &'static str,
+    key: String,
+    /// The same as `new_version`.
+    version: u64,
+    pub(super) new_version: u64,
+    /// The version before; null if there was no such key.
+    pub(super) previous_version: Option<u64>,
+    /// How many versions are kept, this one included.
+    total_versions: u64,
+}
+
+impl Write<'_> {
+    /// Does it, in the caller's transaction if there is one, and tells what was there before.
+    pub(super) async fn done(&self, face: &Face, caller: &mut Caller) -> Result<Written, Problem> {
+        face.check_sizes(self.key, self.value)?;
+        if self.ttl_s == Some(0) {
+            return Err(Problem::bad_request("ttl is in whole seconds, at least 1"));
+        }
+        let mut locks = GroupLocks::default();
+        locks.key(self.key, Mode::Exclusive);
+        let (before, new, kept) = caller
+            .run(|session| {
+                session.group(None, &locks, |session| {
+                    let before = session.meta(None, self.key)?;
+                    let Write { key, value, kind, ttl_s, condition } = *self;
+                    match ttl_s {
+                        None => session.put(None, key, value, kind, condition)?,
+                        Some(ttl_s) => {
+                            session.put_expiring(None, key, value, kind, condition, ttl_s)?;
+                        }
+                    }
+                    let new = session.meta(None, key)?.map_or(Version(0), |meta| meta.version);
+                    let kept = session.history(key, None)?.len() as u64 + 1;
+                    Ok((before.map(|meta| meta.version.0), new.0, kept))
+                })
+            })
+            .await?;
+        let kept_max = match face.server.config().history {
+            crate::config::History::All => u64::MAX,
+            crate::config::History::Newest(newest) => newest.get().into(),
+        };
+        Ok(Written {
+            operation: if before.is_some() { "update" } else { "create" },
+            key: body::key_name(self.key),
+            version: new,
+            new_version: new,
+            previous_version: before,
+            total_versions: kept.min(kept_max),
+        })
+    }
+}
+
+impl Face {
+    /// What every face refuses: see [`kv_protocol::Request::check_sizes`].
+    pub(super) fn check_sizes(&self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
+        let config = self.server.config();
+        let limits = kv_protocol::limits::SizeLimits {
+            key_bytes_max: config.key_bytes_max,
+            value_bytes_max: config.value_bytes_max,
+        };
+        let request = kv_protocol::Request::Put {
+            key: key.into(),
+            value: value.into(),
+            txn: None,
+            options: kv_protocol::PutOptions::default(),
+        };
+        request.check_sizes(&limits).map_err(Problem::from)
+    }
+}
+
+/// A pair and when it was written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Found {
+    key: String,
+    #[schema(value_type = serde_json::Value)]
+    value: Box<RawValue>,
+    version: u64,
+    /// When it was written, in Unix seconds; null for the transaction's own write.
+    timestamp: Option<f64>,
+}
+
+/// The value of a key, or one of its versions.
+#[utoipa::path(get, path = "/get/{key}", tag = "pairs",
+    params(("key" = String, Path), ("version" = Option<u64>, Query),
+        ("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = Found), (status = "default", body = Problem)))]
+pub(super) async fn get_key(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let key = body::key(&uri, "/get/")?;
+    let version = Parameters::of(&uri, &["version"])?.number("version")?;
+    let mut seat = face.seat(&headers)?;
+    let name = body::key_name(&key);
+    let found = match version {
+        None => {
+            let Entry { meta, value } = seat.entry(&key).await?.ok_or_else(|| missing(&key))?;
+            Found {
+                key: name,
+                value: body::shown(&value),
+                version: meta.version.0,
+                timestamp: meta.updated_ms.map(|ms| ms as f64 / 1000.0),
+            }
+        }
+        Some(version) => {
+            let none = || Problem::not_found(format!("Key '{name}' version {version} not found"));
+            let value = seat.run(|session| session.get_version(&key, Version(version))).await?;
+            let value = value.ok_or_else(none)?;
+            let history = seat.run(|session| session.history(&key, None)).await?;
+            let past = history.iter().find(|past| past.version.0 == version);
+            let timestamp = past.map(|past| past.updated_ms as f64 / 1000.0);
+            Found { key: name.clone(), value: body::shown(&value), version, timestamp }
+        }
+    };
+    let etag = [(header::ETAG, format!("\"{}\"", found.version))];
+    Ok((etag, Json(found)).into_response())
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutBody {
+    #[schema(value_type = serde_json::Value)]
+    value: Box<RawValue>,
+}
+
+/// Set a key, and tell which version that made.
+#[utoipa::path(post, path = "/put/{key}", tag = "pairs", request_body = PutBody,
+    params(("key" = String, Path), ("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = Written), (status = "default", body = Problem)))]
+pub(super) async fn put_key(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    uri: Uri,
+    bytes: axum::body::Body,
+) -> Result<Json<Written>, Problem> {
+    let key = body::key(&uri, "/put/")?;
+    let PutBody { value } = face.json(&headers, bytes).await?;
+    let (value, kind) = body::stored(&value)?;
+    let mut seat = face.seat(&headers)?;
+    let write = Write { key: &key, value: &value, kind, ttl_s: None, condition: None };
+    Ok(Json(write.done(&face, &mut seat).await?))
+}
+
+/// A key and its value.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetBody {
+    key: String,
+    #[schema(value_type = serde_json::Value)]
+    value: Box<RawValue>,
+}
+
+/// Set a key.
+#[utoipa::path(post, path = "/set", tag = "pairs", request_body = SetBody,
+    params(("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = SetBody), (status = "default", body = Problem)))]
+pub(super) async fn set(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    bytes: axum::body::Body,
+) -> Result<Json<SetBody>, Problem> {
+    let asked: SetBody = face.json(&headers, bytes).await?;
+    face.set(&headers, &asked.key, &asked.value).await?;
+    Ok(Json(asked))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Deleted {
+    deleted: String,
+}
+
+/// Delete a key.
+#[utoipa::path(delete, path = "/delete/{key}", tag = "pairs",
+    params(("key" = String, Path), ("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = Deleted), (status = "default", body = Problem)))]
+pub(super) async fn delete_key(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Deleted>, Problem> {
+    let key = body::key(&uri, "/delete/")?;
+    let mut seat = face.seat(&headers)?;
+    match seat.run(|session| session.delete(None, &key, None)).await? {
+        true => Ok(Json(Deleted { deleted: body::key_name(&key) })),
+        false => Err(missing(&key)),
+    }
+}
+
+/// One pair as an object of one member.
+type OnePair = BTreeMap<String, Box<RawValue>>;
+
+/// The value of a key; without a key, all pairs as one object.
+#[utoipa::path(get, path = "/kv", tag = "pairs",
+    params(("key" = Option<String>, Query), ("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+pub(super) async fn get_kv(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::of(&uri, &["key"])?;
+    let Some(key) = parameters.bytes("key").map(<[u8]>::to_vec) else {
+        return super::lists::all_pairs(&face, &headers).await;
+    };
+    if key.is_empty() {
+        return Err(Problem::bad_request("A key has at least one byte"));
+    }
+    let mut seat = face.seat(&headers)?;
+    let found = seat.entry(&key).await?;
+    let entry = found.ok_or_else(|| Problem::not_found("Key not found"))?;
+    let pair = OnePair::from([(body::key_name(&key), body::shown(&entry.value))]);
+    Ok(Json(pair).into_response())
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct KvBody {
+    key: Option<String>,
+    #[schema(value_type = serde_json::Value)]
+    value: Option<Box<RawValue>>,
+}
+
+/// Set a key.
+#[utoipa::path(put, path = "/kv", tag = "pairs", request_body = KvBody,
+    params(("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+pub(super) async fn put_kv(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    bytes: axum::body::Body,
+) -> Result<Response, Problem> {
+    let asked: KvBody = face.json(&headers, bytes).await?;
+    let (Some(key), Some(value)) = (asked.key, asked.value) else {
+        return Err(Problem::bad_request("Missing key or value"));
+    };
+    face.set(&headers, &key, &value).await?;
+    Ok(Json(OnePair::from([(key, value)])).into_response())
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Outcome {
+    result: &'static str,
+}
+
+/// Delete a key.
+#[utoipa::path(delete, path = "/kv", tag = "pairs", request_body = KvBody,
+    params(("Kv-Transaction" = Option<String>, Header)),
+    responses((status = 200, body = Outcome), (status = "default", body = Problem)))]
+pub(super) async fn delete_kv(
+    State(face): State<Arc<Face>>,
+    headers: HeaderMap,
+    bytes: axum::body::Body,
+) -> Result<Json<Outcome>, Problem> {
+    let asked: KvBody = face.json(&headers, bytes).await?;
+    let Some(key) = asked.key.filter(|key| !key.is_empty()) else {
+        return Err(Problem::bad_request("Missing key"));
+    };
+    let mut seat = face.seat(&headers)?;
+    match seat.run(|session| session.delete(None, key.as_bytes(), None)).await? {
+        true => Ok(Json(Outcome { result: "Key deleted" })),
+        false => Err(Problem::not_found("Key not found")),
+    }
+}
+
+impl Face {
+    /// A body of JSON that may hold a value of any size that is allowed.
+    pub(super) async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: axum::body::Body,
+    ) -> Result<T, Problem> {
+        let bytes = body::read(body, self.server.config().line_bytes_max).await?;
+        body::json(headers, &bytes)
+    }
+
+    async fn set(&self, headers: &HeaderMap, key: &str, value: &RawValue) -> Result<(), Problem> {
+        if key.is_empty() {
+            return Err(Problem::bad_request("A key has at least one byte"));
+        }
+        let (value, kind) = body::stored(value)?;
+        self.check_sizes(key.as_bytes(), &value)?;
+        let mut seat = self.seat(headers)?;
+        seat.run(|session| session.put(None, key.as_bytes(), &value, kind, None)).await
+    }
+}
