@@ -98,6 +98,7 @@ fn router(face: Arc<Face>) -> Router {
         .route("/v1/import", post(batch::import))
         .route("/v1/backup", get(status::backup))
         .route("/v1/locks", get(status::locks))
+        .route("/v1/shards", get(status::shards))
         .route("/v1/transactions", get(status::transactions))
         .route("/v1/stats", get(status::stats));
     let whole = Router::new()

@@ -4,6 +4,7 @@ use axum::Router;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::problem::Problem;
 use super::{batch, keys, lists, pairs, status, tokens};
 
 /// The document.
@@ -22,6 +23,7 @@ use super::{batch, keys, lists, pairs, status, tokens};
         (name = "v1", description = "Raw values with entity tags, listings, batches, transfer"),
         (name = "status", description = "Health, metrics, counters")
     ),
+    components(responses(Problem)),
     paths(
         pairs::get_key, pairs::put_key, pairs::set, pairs::delete_key,
         pairs::get_kv, pairs::put_kv, pairs::delete_kv,
@@ -30,7 +32,7 @@ use super::{batch, keys, lists, pairs, status, tokens};
         lists::snapshot, lists::page, lists::export,
         batch::batch, batch::import,
         status::healthz, status::readyz, status::metrics, status::stats, status::locks,
-        status::transactions, status::cache_stats, status::db_stats, status::backup
+        status::shards, status::transactions, status::cache_stats, status::db_stats, status::backup
     )
 )]
 struct Document;

@@ -117,7 +117,7 @@ impl Operation {
 /// Many operations: all are done, or none.
 #[utoipa::path(post, path = "/v1/batch", tag = "v1", request_body = Batch,
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Results), (status = "default", body = Problem)))]
+    responses((status = 200, body = Results), (status = "default", response = Problem)))]
 pub(super) async fn batch(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -192,7 +192,7 @@ pub(super) struct Imported {
 #[utoipa::path(post, path = "/v1/import", tag = "v1",
     params(("Kv-Transaction" = Option<String>, Header)),
     request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = 200, body = Imported), (status = "default", body = Problem)))]
+    responses((status = 200, body = Imported), (status = "default", response = Problem)))]
 pub(super) async fn import(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,

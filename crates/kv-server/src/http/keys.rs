@@ -30,7 +30,7 @@ const BINARY: &str = "application/octet-stream";
     responses(
         (status = 200, content((Vec<u8> = "application/octet-stream"),
             (serde_json::Value = "application/json"))),
-        (status = 304), (status = "default", body = Problem)))]
+        (status = 304), (status = "default", response = Problem)))]
 pub(super) async fn get(
     State(face): State<Arc<Face>>,
     method: Method,
@@ -128,7 +128,7 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Option<Condition>, Proble
     request_body(content((Vec<u8> = "application/octet-stream"),
         (serde_json::Value = "application/json"))),
     responses((status = 200, body = Written), (status = 201, body = Written),
-        (status = "default", body = Problem)))]
+        (status = "default", response = Problem)))]
 pub(super) async fn put(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -166,7 +166,7 @@ pub(super) async fn put(
 #[utoipa::path(delete, path = "/v1/kv/{key}", tag = "v1",
     params(("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 204), (status = "default", body = Problem)))]
+    responses((status = 204), (status = "default", response = Problem)))]
 pub(super) async fn delete(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -213,7 +213,7 @@ pub(super) struct History {
 /// The kept versions of a key, the newest first.
 #[utoipa::path(get, path = "/v1/history/{key}", tag = "v1",
     params(("key" = String, Path), ("limit" = Option<u64>, Query)),
-    responses((status = 200, body = History), (status = "default", body = Problem)))]
+    responses((status = 200, body = History), (status = "default", response = Problem)))]
 pub(super) async fn history(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,

@@ -138,7 +138,7 @@ impl Written for Records {
 /// Every pair as one object, as this transaction or the newest state has them.
 #[utoipa::path(get, path = "/snapshot", tag = "pairs",
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn snapshot(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -157,7 +157,7 @@ pub(super) async fn all_pairs(face: &Face, headers: &HeaderMap) -> Result<Respon
 #[utoipa::path(get, path = "/v1/export", tag = "v1",
     params(("prefix" = Option<String>, Query), ("Kv-Transaction" = Option<String>, Header)),
     responses((status = 200, content_type = "application/x-ndjson", body = String),
-        (status = "default", body = Problem)))]
+        (status = "default", response = Problem)))]
 pub(super) async fn export(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -185,7 +185,7 @@ const SELECTION: [&str; 6] = ["prefix", "from", "to", "match", "limit", "after"]
         ("limit" = Option<u64>, Query), ("after" = Option<String>, Query),
         ("Kv-Transaction" = Option<String>, Header)),
     responses((status = 200, content((serde_json::Value = "application/json"),
-        (String = "application/x-ndjson"))), (status = "default", body = Problem)))]
+        (String = "application/x-ndjson"))), (status = "default", response = Problem)))]
 pub(super) async fn page(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,

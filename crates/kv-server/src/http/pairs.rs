@@ -117,7 +117,7 @@ pub(super) struct Found {
 #[utoipa::path(get, path = "/get/{key}", tag = "pairs",
     params(("key" = String, Path), ("version" = Option<u64>, Query),
         ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Found), (status = "default", body = Problem)))]
+    responses((status = 200, body = Found), (status = "default", response = Problem)))]
 pub(super) async fn get_key(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -161,7 +161,7 @@ pub(super) struct PutBody {
 /// Set a key, and tell which version that made.
 #[utoipa::path(post, path = "/put/{key}", tag = "pairs", request_body = PutBody,
     params(("key" = String, Path), ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Written), (status = "default", body = Problem)))]
+    responses((status = 200, body = Written), (status = "default", response = Problem)))]
 pub(super) async fn put_key(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -188,7 +188,7 @@ pub(super) struct SetBody {
 /// Set a key.
 #[utoipa::path(post, path = "/set", tag = "pairs", request_body = SetBody,
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = SetBody), (status = "default", body = Problem)))]
+    responses((status = 200, body = SetBody), (status = "default", response = Problem)))]
 pub(super) async fn set(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -207,7 +207,7 @@ pub(super) struct Deleted {
 /// Delete a key.
 #[utoipa::path(delete, path = "/delete/{key}", tag = "pairs",
     params(("key" = String, Path), ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Deleted), (status = "default", body = Problem)))]
+    responses((status = 200, body = Deleted), (status = "default", response = Problem)))]
 pub(super) async fn delete_key(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -227,7 +227,7 @@ type OnePair = BTreeMap<String, Box<RawValue>>;
 /// The value of a key; without a key, all pairs as one object.
 #[utoipa::path(get, path = "/kv", tag = "pairs",
     params(("key" = Option<String>, Query), ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn get_kv(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -257,7 +257,7 @@ pub(super) struct KvBody {
 /// Set a key.
 #[utoipa::path(put, path = "/kv", tag = "pairs", request_body = KvBody,
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn put_kv(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -279,7 +279,7 @@ pub(super) struct Outcome {
 /// Delete a key.
 #[utoipa::path(delete, path = "/kv", tag = "pairs", request_body = KvBody,
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Outcome), (status = "default", body = Problem)))]
+    responses((status = 200, body = Outcome), (status = "default", response = Problem)))]
 pub(super) async fn delete_kv(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,

@@ -5,10 +5,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kv_protocol::{ErrorCode, ErrorReply};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{ToResponse, ToSchema};
 
 /// Why a request was refused.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema, ToResponse)]
+#[response(description = "Why it was refused", content_type = "application/problem+json")]
 pub(super) struct Problem {
     /// The status in words.
     title: String,

@@ -26,7 +26,7 @@ pub(super) async fn healthz() -> Json<Value> {
 
 /// Whether it takes requests: not while it drains, or when its disk is full.
 #[utoipa::path(get, path = "/readyz", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn readyz(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     if face.drain.is_cancelled() {
         return Err(Problem::unavailable("The server is stopping"));
@@ -93,22 +93,31 @@ impl Caller {
 
 /// The counters, as STATS has them.
 #[utoipa::path(get, path = "/v1/stats", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn stats(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     Ok(Json(face.counters().await?.into()))
 }
 
 /// The locks that are held and waited for, as LOCKS has them.
 #[utoipa::path(get, path = "/v1/locks", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn locks(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     let mut told = face.told(Request::Locks).await?;
     Ok(Json(json!({"locks": told["rows"].take()})))
 }
 
+/// What each shard holds, and how busy it is, as SHARDS LOAD has it.
+#[utoipa::path(get, path = "/v1/shards", tag = "status",
+    responses((status = 200, body = serde_json::Value),
+        (status = "default", response = Problem)))]
+pub(super) async fn shards(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
+    let mut told = face.told(Request::Shards { with_load: true }).await?;
+    Ok(Json(json!({"shards": told["rows"].take()})))
+}
+
 /// The clients that are connected, and what they have open.
 #[utoipa::path(get, path = "/v1/transactions", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     let sessions = face.server.clients().all();
     let rows: Vec<Value> = sessions
@@ -131,7 +140,7 @@ pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<V
 
 /// How the cache does: what is in memory, and what had to be read from disk.
 #[utoipa::path(get, path = "/cache/stats", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn cache_stats(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     let counters = face.counters().await?;
     let of = |name: &str| counters.get(name).cloned().unwrap_or(Value::Null);
@@ -150,7 +159,7 @@ pub(super) async fn cache_stats(State(face): State<Arc<Face>>) -> Result<Json<Va
 
 /// What the store holds.
 #[utoipa::path(get, path = "/db/stats", tag = "status",
-    responses((status = 200, body = serde_json::Value), (status = "default", body = Problem)))]
+    responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn db_stats(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
     let counters = face.counters().await?;
     let of = |name: &str| counters.get(name).cloned().unwrap_or(Value::Null);
@@ -200,7 +209,7 @@ pub(super) async fn metrics(State(face): State<Arc<Face>>) -> Result<Response, P
 /// A copy of the data as an SQLite file, of one moment.
 #[utoipa::path(get, path = "/v1/backup", tag = "v1",
     responses((status = 200, content_type = "application/vnd.sqlite3", body = Vec<u8>),
-        (status = "default", body = Problem)))]
+        (status = "default", response = Problem)))]
 pub(super) async fn backup(State(face): State<Arc<Face>>) -> Result<Response, Problem> {
     if face.server.store().is_none() {
         let text = "This server keeps everything in memory: use /v1/export";

@@ -198,7 +198,7 @@ pub(super) struct BeginBody {
 /// Begin a transaction; with the header, one nested in that.
 #[utoipa::path(post, path = "/begin", tag = "transactions",
     params(("Kv-Transaction" = Option<String>, Header)), request_body(content = Option<BeginBody>),
-    responses((status = 200, body = Begun), (status = "default", body = Problem)))]
+    responses((status = 200, body = Begun), (status = "default", response = Problem)))]
 pub(super) async fn begin(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -249,7 +249,7 @@ fn isolation(name: &str) -> Result<Isolation, Problem> {
 /// Commit the innermost transaction of the token.
 #[utoipa::path(post, path = "/commit", tag = "transactions",
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Ended), (status = "default", body = Problem)))]
+    responses((status = 200, body = Ended), (status = "default", response = Problem)))]
 pub(super) async fn commit(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
@@ -264,7 +264,7 @@ pub(super) async fn commit(
 /// Roll back the innermost transaction of the token.
 #[utoipa::path(post, path = "/rollback", tag = "transactions",
     params(("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Ended), (status = "default", body = Problem)))]
+    responses((status = 200, body = Ended), (status = "default", response = Problem)))]
 pub(super) async fn rollback(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,

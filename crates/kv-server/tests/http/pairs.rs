@@ -89,5 +89,6 @@ fn counters_and_health_are_told() {
     holder.ask("PUT held 1");
     let locks = http.get("/v1/locks").json();
     assert_eq!(locks["locks"][0]["key"], "held", "{locks}");
+    assert_eq!(http.get("/v1/shards").json()["shards"].as_array().unwrap().len(), 16);
     assert_eq!(http.get("/v1/transactions").json()["transactions_open"], 1);
 }

@@ -107,7 +107,16 @@ async function look() {
     }
     before = now;
     facts(stats);
-    const [locks, clients] = await Promise.all([ask("/v1/locks"), ask("/v1/transactions")]);
+    const [locks, clients, { shards }] =
+      await Promise.all([ask("/v1/locks"), ask("/v1/transactions"), ask("/v1/shards")]);
+    const most = Math.max(...shards.map((shard) => shard.keys), 1);
+    at("shard-most").textContent = `at most ${grouped(most)}`;
+    at("shards").replaceChildren(...shards.map((shard) => {
+      const bar = made("span");
+      bar.style.height = `${(shard.keys / most) * 100}%`;
+      bar.title = `shard ${shard.index}: ${grouped(shard.keys)} keys, ${size(shard.bytes)}`;
+      return bar;
+    }));
     const waiting = (lock) => (lock.state === "waiting" ? 0 : 1);
     table("locks", locks.locks.sort((a, b) => waiting(a) - waiting(b)).slice(0, 50).map((lock) => [
       lock.session, lock.transaction, lock.key ?? lock.range, lock.mode, lock.state, lock.age_in_ms,
@@ -229,5 +238,11 @@ at("keys").addEventListener("keydown", (event) => {
   const now = buttons.indexOf(document.activeElement);
   buttons[Math.min(Math.max(now + step, 0), buttons.length - 1)]?.focus();
 });
-list().catch(tell);
+// A key can be linked to: /#key=NAME.
+const linked = () => {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (key) show(key).catch(tell);
+};
+window.addEventListener("hashchange", linked);
+list().then(linked).catch(tell);
 look();
