@@ -77,3 +77,9 @@ pub use rows::{Pair, Rows};
 pub use session::Session;
 pub use transaction::Transaction;
 pub use value::{EncodedValue, IntoValue, Json, Key, Value};
+
+/// The page about this crate, whose programs are compiled as tests; the one in the README is the
+/// first half of it.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/CLIENT.md")]
+struct ClientPage;

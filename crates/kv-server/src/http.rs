@@ -46,10 +46,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get, post};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::serve;
 
+use crate::limits;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
 use problem::Problem;
@@ -61,6 +63,8 @@ pub struct Face {
     server: Arc<Server>,
     tokens: Tokens,
     drain: CancellationToken,
+    /// Leave to make a copy of the data, which is there until it has been read.
+    backups: Arc<Semaphore>,
 }
 
 impl Face {
@@ -68,7 +72,12 @@ impl Face {
     pub fn start(server: Arc<Server>, shutdown: &Shutdown) -> Arc<Face> {
         let idle_max = server.config().idle_transaction_timeout;
         let drain = shutdown.drain_token().clone();
-        let face = Arc::new(Face { server, tokens: Tokens::new(idle_max), drain });
+        let face = Arc::new(Face {
+            server,
+            tokens: Tokens::new(idle_max),
+            drain,
+            backups: Arc::new(Semaphore::new(limits::HTTP_BACKUPS_MAX)),
+        });
         shutdown.tasks().spawn(tokens::watch(Arc::clone(&face)));
         face
     }

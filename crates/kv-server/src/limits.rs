@@ -33,6 +33,14 @@ pub const HTTP_BODY_TIME_MAX: Duration = Duration::from_secs(60);
 pub const HTTP_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
 /// A page of at most so many bytes is sent at once, with where the next one is in its headers.
 pub const HTTP_PAGE_BYTES: usize = 1 << 20;
+/// The longest reply that is made as a whole, in bytes; longer ones are streamed, or refused.
+pub const HTTP_REPLY_BYTES_MAX: usize = 64 << 20;
+/// Versions of a history that is asked for without a number, and the most.
+pub const HTTP_HISTORY_DEFAULT: u64 = 100;
+/// See [`HTTP_HISTORY_DEFAULT`].
+pub const HTTP_HISTORY_MAX: u64 = 1000;
+/// Copies of the data that are made and read at the same time.
+pub const HTTP_BACKUPS_MAX: usize = 1;
 /// The most operations of one batch.
 pub const HTTP_BATCH_MAX: usize = 10_000;
 /// Records of an import that are put in one transaction.

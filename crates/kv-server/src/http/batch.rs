@@ -2,14 +2,14 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use http_body_util::BodyExt;
-use kv_core::{Condition, GroupLocks, Mode, ValueKind, Version};
+use kv_core::{Condition, GroupLocks, Mode, Pause, ValueKind, Version};
 use kv_protocol::limits::SizeLimits;
 use kv_protocol::transfer::{Format, Reader, Record};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use super::Face;
 use super::body;
 use super::problem::Problem;
+use super::status::too_much;
 use super::tokens::Seat;
 use crate::limits;
 
@@ -39,6 +40,7 @@ pub(super) struct Operation {
     key: String,
     /// Of a put.
     #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(default, deserialize_with = "body::present")]
     value: Option<Box<RawValue>>,
     /// Of a put: seconds to live, at least 1.
     ttl: Option<u64>,
@@ -87,6 +89,12 @@ struct Ready {
 
 impl Operation {
     fn ready(self, face: &Face) -> Result<Ready, Problem> {
+        let name = match self.op {
+            Kind::Get => "GET",
+            Kind::Put => "PUT",
+            Kind::Delete => "DEL",
+        };
+        face.check_enabled(name)?;
         let (value, value_kind) = match (&self.value, self.op) {
             (Some(value), Kind::Put) => body::stored(value)?,
             (None, Kind::Put) => return Err(Problem::bad_request("A put needs a value")),
@@ -136,7 +144,14 @@ pub(super) async fn batch(
     let results = seat
         .run(|session| {
             session.group(None, &locks, |session| {
-                ready.iter().map(|of| of.done(session)).collect::<Result<Vec<_>, _>>()
+                let mut bytes = 0;
+                let done = |of: &Ready| {
+                    let done = of.done(session)?;
+                    bytes += done.value.as_ref().map_or(0, |value| value.get().len());
+                    let is_bounded = bytes <= limits::HTTP_REPLY_BYTES_MAX;
+                    if is_bounded { Ok(done) } else { Err(Pause::from(too_much())) }
+                };
+                ready.iter().map(done).collect::<Result<Vec<_>, _>>()
             })
         })
         .await?;
@@ -177,7 +192,7 @@ impl Ready {
 }
 
 /// What an import came to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Imported {
     /// Records that were put.
     imported: u64,
@@ -202,124 +217,136 @@ pub(super) async fn import(
         return Err(Problem::wrong_media_type("application/x-ndjson"));
     }
     let mut seat = face.seat(&headers)?;
-    let mut done = Imported { imported: 0, expired: 0, whole: false };
-    let (mut unread, mut lines) = (Vec::new(), 0);
+    let mut import = Import::default();
+    let (mut unread, mut lines_end) = (Vec::new(), 0);
     let config = face.server.config();
+    let mut moved_on = Instant::now();
     loop {
-        let frame = timeout(limits::HTTP_BODY_TIME_MAX, stream.frame()).await;
-        let frame = frame.map_err(|_| Problem::too_slow())?;
+        // However little comes at a time, some lines have to come in time.
+        let left = limits::HTTP_BODY_TIME_MAX.saturating_sub(moved_on.elapsed());
+        let frame = timeout(left, stream.frame()).await.map_err(|_| Problem::too_slow())?;
         let is_over = frame.is_none();
         if let Some(frame) = frame {
             let broken = |error| Problem::bad_request(format!("The body is broken: {error}"));
             if let Ok(data) = frame.map_err(broken)?.into_data() {
+                if let Some(at) = data.iter().rposition(|byte| *byte == b'\n') {
+                    lines_end = unread.len() + at + 1;
+                }
                 unread.extend_from_slice(&data);
             }
         }
         if unread.len() > config.line_bytes_max + limits::OUTPUT_BYTES_AT_ONCE {
             return Err(Problem::too_big(config.line_bytes_max));
         }
-        let end = match is_over {
-            true => unread.len(),
-            false => unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
-        };
-        if end >= limits::OUTPUT_BYTES_AT_ONCE || is_over {
+        if lines_end >= limits::OUTPUT_BYTES_AT_ONCE || is_over {
+            let end = if is_over { unread.len() } else { lines_end };
             let piece: Vec<u8> = unread.drain(..end).collect();
-            put_lines(&face, &mut seat, &piece, &mut lines, &mut done).await?;
+            lines_end = 0;
+            import.put_lines(&face, &mut seat, &piece).await?;
+            moved_on = Instant::now();
         }
         if is_over {
-            return Ok(Json(done));
+            return Ok(Json(import.done));
         }
     }
 }
 
-/// Puts the records of whole lines.
-async fn put_lines(
-    face: &Face,
-    seat: &mut Seat,
-    text: &[u8],
-    lines: &mut u64,
-    done: &mut Imported,
-) -> Result<(), Problem> {
-    let mut batch = Vec::new();
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        *lines += 1;
-        if let Some(record) = face.record(line, *lines, done)? {
-            batch.push(record);
-        }
-        if batch.len() >= limits::HTTP_IMPORT_BATCH {
-            put_batch(seat, &batch, done).await?;
-            batch.clear();
-        }
-    }
-    put_batch(seat, &batch, done).await
+/// An import under way.
+#[derive(Default)]
+struct Import {
+    /// Lines that were read, and records that were on them.
+    lines: u64,
+    records: u64,
+    done: Imported,
 }
 
-impl Face {
-    /// The record of a line; none if there is none on it.
-    fn record(
-        &self,
-        line: &[u8],
-        number: u64,
-        done: &mut Imported,
-    ) -> Result<Option<Record<'static>>, Problem> {
-        let config = self.server.config();
+impl Import {
+    /// Puts the records of whole lines.
+    async fn put_lines(
+        &mut self,
+        face: &Face,
+        seat: &mut Seat,
+        text: &[u8],
+    ) -> Result<(), Problem> {
+        let mut batch = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            self.lines += 1;
+            match self.record(face, line) {
+                Ok(record) => batch.extend(record),
+                Err(told) => {
+                    // Those before it were good.
+                    self.put(seat, &batch).await?;
+                    let Imported { imported, .. } = self.done;
+                    let line = self.lines;
+                    return Err(Problem::bad_request(format!(
+                        "Line {line}: {told}; {imported} records before it are in"
+                    )));
+                }
+            }
+            if batch.len() >= limits::HTTP_IMPORT_BATCH {
+                self.put(seat, &batch).await?;
+                batch.clear();
+            }
+        }
+        self.put(seat, &batch).await
+    }
+
+    /// The record of a line; none if there is none on it. Or what is wrong with it.
+    fn record(&mut self, face: &Face, line: &[u8]) -> Result<Option<Record<'static>>, String> {
+        let config = face.server.config();
         let limits = SizeLimits {
             key_bytes_max: config.key_bytes_max,
             value_bytes_max: config.value_bytes_max,
         };
         let text = line.trim_ascii();
-        if text.starts_with(b"{\"end\":") {
-            let end: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
-            let expected = end.get("count").and_then(serde_json::Value::as_u64);
-            if expected != Some(done.imported + done.expired) && expected != Some(number - 1) {
-                let text = format!("Line {number}: the end counts other records than there were");
-                return Err(Problem::bad_request(text));
-            }
-            done.whole = true;
+        if text.is_empty() {
             return Ok(None);
         }
-        let mut reader = Reader::new(Format::Ndjson, Cursor::new(line), limits);
-        reader.next_record().map_err(|error| {
-            let told = match error {
-                kv_protocol::transfer::Error::Malformed { what, .. } => what,
-                other => other.to_string(),
+        if self.done.whole {
+            return Err("nothing may stand behind the line that ends it".to_owned());
+        }
+        if text.starts_with(b"{\"end\":") {
+            let end: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+            let count = end.get("count").and_then(serde_json::Value::as_u64);
+            self.done.whole = count == Some(self.records);
+            return match self.done.whole {
+                true => Ok(None),
+                false => Err(format!("it does not count the {} records there were", self.records)),
             };
-            let put = done.imported;
-            Problem::bad_request(format!("Line {number}: {told}; {put} records before it are in"))
+        }
+        let record = Reader::new(Format::Ndjson, Cursor::new(line), limits).next_record();
+        self.records += 1;
+        record.map_err(|error| match error {
+            kv_protocol::transfer::Error::Malformed { what, .. } => what,
+            other => other.to_string(),
         })
     }
-}
 
-async fn put_batch(
-    seat: &mut Seat,
-    batch: &[Record<'_>],
-    done: &mut Imported,
-) -> Result<(), Problem> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let now_ms =
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    let is_alive = |of: &&Record<'_>| of.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms);
-    let alive: Vec<&Record<'_>> = batch.iter().filter(is_alive).collect();
-    let mut locks = GroupLocks::default();
-    alive.iter().for_each(|of| locks.key(&of.key, Mode::Exclusive));
-    seat.run(|session| {
-        session.group(None, &locks, |session| {
-            alive.iter().try_for_each(|of| {
-                let kind = if of.json { ValueKind::Json } else { ValueKind::Text };
-                match of.expires_ms {
-                    None => session.put(None, &of.key, &of.value, kind, None),
-                    Some(expires_ms) => {
-                        let ttl_s = expires_ms.saturating_sub(now_ms).div_ceil(1000).max(1);
-                        session.put_expiring(None, &of.key, &of.value, kind, None, ttl_s)
+    /// Puts records in one transaction, but for those that have expired.
+    async fn put(&mut self, seat: &mut Seat, batch: &[Record<'_>]) -> Result<(), Problem> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let now_ms = seat.session().now_ms();
+        let is_alive =
+            |of: &&Record<'_>| of.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms);
+        let alive: Vec<&Record<'_>> = batch.iter().filter(is_alive).collect();
+        let mut locks = GroupLocks::default();
+        alive.iter().for_each(|of| locks.key(&of.key, Mode::Exclusive));
+        seat.run(|session| {
+            session.group(None, &locks, |session| {
+                alive.iter().try_for_each(|of| {
+                    let kind = if of.json { ValueKind::Json } else { ValueKind::Text };
+                    match of.expires_ms {
+                        None => session.put(None, &of.key, &of.value, kind, None),
+                        Some(ms) => session.put_until(None, &of.key, &of.value, kind, None, ms),
                     }
-                }
+                })
             })
         })
-    })
-    .await?;
-    done.imported += alive.len() as u64;
-    done.expired += (batch.len() - alive.len()) as u64;
-    Ok(())
+        .await?;
+        self.done.imported += alive.len() as u64;
+        self.done.expired += (batch.len() - alive.len()) as u64;
+        Ok(())
+    }
 }

@@ -6,9 +6,11 @@ use axum::http::{HeaderMap, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kv_core::{Value, ValueKind};
 use kv_protocol::Datum;
+use kv_protocol::json_value::check_json;
 use kv_protocol::reply::json;
 use percent_encoding::percent_decode;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
@@ -105,12 +107,22 @@ impl Parameters {
 /// A value that came as JSON: a string is text, all else is kept as the JSON that it is.
 pub(super) fn stored(value: &RawValue) -> Result<(Vec<u8>, ValueKind), Problem> {
     let text = value.get();
+    // As every other face checks it: how deep it is nested, for example.
+    check_json(text.as_bytes())
+        .map_err(|error| Problem::bad_request(format!("Invalid JSON: {error}")))?;
     if !text.starts_with('"') {
         return Ok((text.as_bytes().to_vec(), ValueKind::Json));
     }
     let text: String =
         serde_json::from_str(text).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok((text.into_bytes(), ValueKind::Text))
+}
+
+/// A member that is there, be it null, which is a value too.
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    reader: D,
+) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(reader).map(Some)
 }
 
 /// A value as JSON: text as a string, JSON as itself, other bytes as `{"base64":"…"}`.

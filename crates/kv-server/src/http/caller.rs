@@ -20,6 +20,8 @@ use crate::server::Server;
 pub(super) struct Caller {
     client: Client,
     server: Arc<Server>,
+    /// Cancelled by an operator.
+    cut: CancellationToken,
 }
 
 /// A value and what else is known of it.
@@ -33,8 +35,14 @@ impl Caller {
     pub(super) fn new(server: &Arc<Server>) -> Self {
         // Who is at its other end is known to hyper, and changes from request to request.
         let (from, to) = ("http".to_owned(), "http".to_owned());
-        let client = Client::connected(Arc::clone(server), from, to, CancellationToken::new());
-        Caller { client, server: Arc::clone(server) }
+        let cut = CancellationToken::new();
+        let client = Client::connected(Arc::clone(server), from, to, cut.clone());
+        Caller { client, server: Arc::clone(server), cut }
+    }
+
+    /// Whether an operator has ended it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
     }
 
     pub(super) fn client(&mut self) -> &mut Client {
@@ -54,13 +62,23 @@ impl Caller {
         loop {
             match operation(self.client.session()) {
                 Ok(done) => {
-                    let depends_on = self.client.session().depends_on();
-                    self.server.database().settled(depends_on).await?;
+                    self.settle().await?;
                     return Ok(done);
+                }
+                Err(Pause::Failed(error)) => {
+                    // A refusal tells of the store, too: of a version, for example.
+                    self.settle().await?;
+                    return Err((*error).into());
                 }
                 Err(pause) => self.wait(pause).await?,
             }
         }
+    }
+
+    /// Waits until nothing that the session knows can be taken back.
+    pub(super) async fn settle(&mut self) -> Result<(), Problem> {
+        let depends_on = self.client.session().depends_on();
+        Ok(self.server.database().settled(depends_on).await?)
     }
 
     /// Waits for, or fetches, what an operation paused for.

@@ -20,6 +20,9 @@ use super::body::{self, Parameters};
 use super::caller::Entry;
 use super::pairs::{Write, Written};
 use super::problem::Problem;
+use super::status::too_much;
+use super::tokens::Seat;
+use crate::limits;
 
 const BINARY: &str = "application/octet-stream";
 
@@ -54,7 +57,9 @@ pub(super) async fn get(
         return Ok(valued(&method, &headers, &value, None));
     }
     let Entry { meta, value } = seat.entry(&key).await?.ok_or_else(|| missing(&key))?;
-    let mut response = valued(&method, &headers, &value, Some(meta.version.0));
+    // A transaction's own write has no version yet that nobody else can get.
+    let version = meta.updated_ms.map(|_| meta.version.0);
+    let mut response = valued(&method, &headers, &value, version);
     if let Some(ttl_s) = meta.ttl_s() {
         response.headers_mut().insert("kv-ttl", HeaderValue::from(ttl_s));
     }
@@ -120,6 +125,17 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Option<Condition>, Proble
     }
 }
 
+/// The version that a delete must find, by the headers.
+pub(super) fn version_to_delete(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
+    match condition(headers)? {
+        None | Some(Condition::Present) => Ok(None),
+        Some(Condition::Version(version)) => Ok(Some(version)),
+        Some(Condition::Absent) => {
+            Err(Problem::bad_request("A delete takes If-Match, not If-None-Match"))
+        }
+    }
+}
+
 /// Set a key to the body: JSON if it is sent as `application/json`, else bytes.
 #[utoipa::path(put, path = "/v1/kv/{key}", tag = "v1",
     params(("key" = String, Path), ("ttl" = Option<u64>, Query), ("If-Match" = Option<String>,
@@ -158,8 +174,13 @@ pub(super) async fn put(
         None => StatusCode::CREATED,
         Some(_) => StatusCode::OK,
     };
-    let etag = [(header::ETAG, format!("\"{}\"", written.new_version))];
-    Ok((status, etag, Json(written)).into_response())
+    let is_committed = !matches!(seat, Seat::Token(..));
+    let etag = format!("\"{}\"", written.new_version).parse();
+    let mut response = (status, Json(written)).into_response();
+    if let (true, Ok(etag)) = (is_committed, etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
 }
 
 /// Delete a key.
@@ -173,16 +194,13 @@ pub(super) async fn delete(
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
     let key = body::key(&uri, "/v1/kv/")?;
-    let version = match condition(&headers)? {
-        None | Some(Condition::Present) => None,
-        Some(Condition::Version(version)) => Some(version),
-        Some(Condition::Absent) => {
-            return Err(Problem::bad_request("A delete takes If-Match, not If-None-Match"));
-        }
-    };
+    let version = version_to_delete(&headers)?;
     let mut seat = face.seat(&headers)?;
     match seat.run(|session| session.delete(None, &key, version)).await? {
         true => Ok(StatusCode::NO_CONTENT),
+        false if headers.contains_key(header::IF_MATCH) => {
+            Err(Problem::precondition("If-Match is not met: there is no such key", 0))
+        }
         false => Err(missing(&key)),
     }
 }
@@ -221,10 +239,15 @@ pub(super) async fn history(
 ) -> Result<Json<History>, Problem> {
     let key = body::key(&uri, "/v1/history/")?;
     let limit = Parameters::of(&uri, &["limit"])?.number("limit")?;
+    let limit = limit.unwrap_or(limits::HTTP_HISTORY_DEFAULT).min(limits::HTTP_HISTORY_MAX);
     let mut seat = face.seat(&headers)?;
-    let versions = seat.run(|session| session.history(&key, limit)).await?;
-    if versions.is_empty() && limit != Some(0) {
+    let versions = seat.run(|session| session.history(&key, Some(limit))).await?;
+    if versions.is_empty() && limit > 0 {
         return Err(missing(&key));
+    }
+    let value_bytes = |past: &kv_core::Past| past.value.as_ref().map_or(0, |value| value.len());
+    if versions.iter().map(value_bytes).sum::<usize>() > limits::HTTP_REPLY_BYTES_MAX {
+        return Err(too_much().into());
     }
     let versions = versions.iter().map(|past| Past {
         version: past.version.0,

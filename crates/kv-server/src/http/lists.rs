@@ -10,14 +10,16 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kv_core::{Row, Scan, ValueKind};
+use kv_core::error::AbortReason;
+use kv_core::{Row, Scan, TxnId, ValueKind};
 use kv_protocol::reply::json;
 use kv_protocol::transfer::{self, Record};
 use kv_protocol::{Format, Interval, Pattern, Selection, list_row};
@@ -100,10 +102,10 @@ impl Written for Rows {
             return;
         }
         out.extend_from_slice(format!("],\"count\":{}", self.rows).as_bytes());
-        if self.limit == Some(self.rows) {
-            // There may be more: behind this key.
-            out.extend_from_slice(b",\"next\":");
-            json::key(out, &self.last);
+        if self.rows > 0 && self.limit == Some(self.rows) {
+            // There may be more: behind this key, as a query names it.
+            let next = percent_encode(&self.last, NON_ALPHANUMERIC);
+            out.extend_from_slice(format!(",\"next\":\"{next}\"").as_bytes());
         }
         out.push(b'}');
     }
@@ -150,7 +152,7 @@ pub(super) async fn snapshot(
 pub(super) async fn all_pairs(face: &Face, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut seat = face.seat(headers)?;
     let scan = seat.scan(&Selection::default()).await?;
-    stream(seat, scan, Flat::default(), body::JSON).await
+    stream(face, seat, scan, Flat::default(), body::JSON).await
 }
 
 /// Every pair as NDJSON with type and time to live, the last line with their number.
@@ -170,7 +172,7 @@ pub(super) async fn export(
     };
     let mut seat = face.seat(&headers)?;
     let scan = seat.scan(&Selection { interval, ..Selection::default() }).await?;
-    stream(seat, scan, Records::default(), NDJSON).await
+    stream(&face, seat, scan, Records::default(), NDJSON).await
 }
 
 const SELECTION: [&str; 6] = ["prefix", "from", "to", "match", "limit", "after"];
@@ -218,7 +220,7 @@ pub(super) async fn page(
     let is_ndjson = accepts.is_some_and(|accept| accept.contains(NDJSON));
     let rows = Rows { is_ndjson, rows: 0, limit, last: Vec::new() };
     let kind = if is_ndjson { NDJSON } else { body::JSON };
-    let mut listing = Listing::new(seat, scan, rows);
+    let mut listing = Listing::new(&face, seat, scan, rows);
     let (whole, first) = listing.next_piece(limits::HTTP_PAGE_BYTES).await?;
     let mut response = match whole {
         false => listing.rest(first).into_response(),
@@ -253,16 +255,21 @@ struct Listing<W> {
     scan: Scan,
     written: W,
     is_begun: bool,
+    asked: Instant,
+    /// How long its view may be open, or its transaction idle.
+    age_max: Duration,
+    idle_max: Duration,
 }
 
 /// Sends a list as it is taken. What fails before anything was sent is told as an error.
 async fn stream<W: Written + 'static>(
+    face: &Face,
     seat: Seat,
     scan: Scan,
     written: W,
     kind: &'static str,
 ) -> Result<Response, Problem> {
-    let mut listing = Listing::new(seat, scan, written);
+    let mut listing = Listing::new(face, seat, scan, written);
     let (is_whole, first) = listing.next_piece(limits::OUTPUT_BYTES_AT_ONCE).await?;
     let body = match is_whole {
         true => Body::from(first),
@@ -272,8 +279,11 @@ async fn stream<W: Written + 'static>(
 }
 
 impl<W: Written + 'static> Listing<W> {
-    fn new(seat: Seat, scan: Scan, written: W) -> Self {
-        Listing { seat, scan, written, is_begun: false }
+    fn new(face: &Face, seat: Seat, scan: Scan, written: W) -> Self {
+        let config = face.server.config();
+        let (age_max, idle_max) = (config.view_age_max, config.idle_transaction_timeout);
+        let asked = Instant::now();
+        Listing { seat, scan, written, is_begun: false, asked, age_max, idle_max }
     }
 
     /// Bytes of about this number, and whether they are the last.
@@ -293,32 +303,48 @@ impl<W: Written + 'static> Listing<W> {
                 Err(pause) => self.seat.wait(pause).await?,
             }
         }
-        // A transaction that was aborted shows nothing more: its view or its locks are gone.
-        if self.seat.session().has_open_transactions() {
-            self.seat.session().check_live(None)?;
-        }
+        self.check_live()?;
         Ok((false, out))
+    }
+
+    /// Whether what comes next would still be of the same state: a transaction that was aborted
+    /// has neither view nor locks, and a view of its own has its age, too.
+    fn check_live(&mut self) -> Result<(), Problem> {
+        match self.seat {
+            Seat::Token(..) => Ok(self.seat.session().check_live(None)?),
+            Seat::Own(_) if self.asked.elapsed() > self.age_max => {
+                let (txn, reason) = (TxnId(0), AbortReason::ViewAge);
+                Err(kv_core::Error::Aborted { txn, reason }.into())
+            }
+            Seat::Own(_) => Ok(()),
+        }
     }
 
     /// The pieces from here on, made by a task as they are taken.
     fn rest(self, first: Vec<u8>) -> Body {
         let (sender, receiver) = mpsc::channel(2);
         tokio::spawn(self.send(first, sender));
-        Body::from_stream(Pieces(receiver))
+        Body::from_stream(Pieces { receiver, is_over: false })
     }
 
-    async fn send(mut self, first: Vec<u8>, sender: Sender<io::Result<Bytes>>) {
+    async fn send(mut self, first: Vec<u8>, sender: Sender<Piece>) {
         let mut piece = first;
-        let mut is_whole = false;
+        let mut is_last = false;
         loop {
-            let taken = sender.send(Ok(piece.into()));
-            match timeout(limits::WRITE_STALL_MAX, taken).await {
-                Ok(Ok(())) if !is_whole => {}
-                // All of it was taken, nobody is there to take it, or he takes nothing.
-                _ => return,
+            // Whoever takes nothing for long keeps no locks meanwhile. The connection is another
+            // matter: see `connection`.
+            let taken = timeout(self.idle_max, sender.reserve()).await;
+            if taken.is_err() {
+                self.seat.session().abort_all(AbortReason::Idle);
+            }
+            let Ok(Ok(room)) = taken else { return };
+            room.send(Ok(Some(piece.into())));
+            if is_last {
+                let _ = sender.send(Ok(None)).await;
+                return;
             }
             match self.next_piece(limits::OUTPUT_BYTES_AT_ONCE).await {
-                Ok((is_last, next)) => (is_whole, piece) = (is_last, next),
+                Ok(next) => (is_last, piece) = next,
                 Err(problem) => {
                     debug!(code = problem.code(), "a list over HTTP is broken off");
                     let _ = sender.send(Err(io::Error::other(problem.code()))).await;
@@ -329,12 +355,29 @@ impl<W: Written + 'static> Listing<W> {
     }
 }
 
-struct Pieces(Receiver<io::Result<Bytes>>);
+/// A part of a list, or that there was none behind the last.
+type Piece = io::Result<Option<Bytes>>;
+
+/// The parts as they come. Without an end they are broken off, whatever the reason.
+struct Pieces {
+    receiver: Receiver<Piece>,
+    is_over: bool,
+}
 
 impl Stream for Pieces {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.receiver.poll_recv(context));
+        self.is_over = !matches!(piece, Some(Ok(Some(_))));
+        Poll::Ready(match piece {
+            Some(Ok(Some(bytes))) => Some(Ok(bytes)),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some(Err(error)),
+            None => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+        })
     }
 }

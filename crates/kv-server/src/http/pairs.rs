@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::Face;
 use super::body::{self, Parameters};
 use super::caller::{Caller, Entry};
-use super::keys::missing;
+use super::keys::{condition, missing, version_to_delete};
 use super::problem::Problem;
 
 /// One key that is written.
@@ -147,8 +147,14 @@ pub(super) async fn get_key(
             Found { key: name.clone(), value: body::shown(&value), version, timestamp }
         }
     };
-    let etag = [(header::ETAG, format!("\"{}\"", found.version))];
-    Ok((etag, Json(found)).into_response())
+    let etag = format!("\"{}\"", found.version).parse();
+    let is_committed = found.timestamp.is_some();
+    let mut response = Json(found).into_response();
+    // A transaction's own write has no version yet that nobody else can get.
+    if let (true, Ok(etag)) = (is_committed, etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -171,8 +177,9 @@ pub(super) async fn put_key(
     let key = body::key(&uri, "/put/")?;
     let PutBody { value } = face.json(&headers, bytes).await?;
     let (value, kind) = body::stored(&value)?;
+    let condition = condition(&headers)?;
     let mut seat = face.seat(&headers)?;
-    let write = Write { key: &key, value: &value, kind, ttl_s: None, condition: None };
+    let write = Write { key: &key, value: &value, kind, ttl_s: None, condition };
     Ok(Json(write.done(&face, &mut seat).await?))
 }
 
@@ -214,8 +221,9 @@ pub(super) async fn delete_key(
     uri: Uri,
 ) -> Result<Json<Deleted>, Problem> {
     let key = body::key(&uri, "/delete/")?;
+    let version = version_to_delete(&headers)?;
     let mut seat = face.seat(&headers)?;
-    match seat.run(|session| session.delete(None, &key, None)).await? {
+    match seat.run(|session| session.delete(None, &key, version)).await? {
         true => Ok(Json(Deleted { deleted: body::key_name(&key) })),
         false => Err(missing(&key)),
     }
@@ -251,6 +259,7 @@ pub(super) async fn get_kv(
 pub(super) struct KvBody {
     key: Option<String>,
     #[schema(value_type = serde_json::Value)]
+    #[serde(default, deserialize_with = "body::present")]
     value: Option<Box<RawValue>>,
 }
 
@@ -289,8 +298,9 @@ pub(super) async fn delete_kv(
     let Some(key) = asked.key.filter(|key| !key.is_empty()) else {
         return Err(Problem::bad_request("Missing key"));
     };
+    let version = version_to_delete(&headers)?;
     let mut seat = face.seat(&headers)?;
-    match seat.run(|session| session.delete(None, key.as_bytes(), None)).await? {
+    match seat.run(|session| session.delete(None, key.as_bytes(), version)).await? {
         true => Ok(Json(Outcome { result: "Key deleted" })),
         false => Err(Problem::not_found("Key not found")),
     }
@@ -313,7 +323,8 @@ impl Face {
         }
         let (value, kind) = body::stored(value)?;
         self.check_sizes(key.as_bytes(), &value)?;
+        let condition = condition(headers)?;
         let mut seat = self.seat(headers)?;
-        seat.run(|session| session.put(None, key.as_bytes(), &value, kind, None)).await
+        seat.run(|session| session.put(None, key.as_bytes(), &value, kind, condition)).await
     }
 }

@@ -110,6 +110,18 @@ impl Problem {
         Problem { current_version: version, ..self }
     }
 
+    /// A condition of the request's headers is not met.
+    pub(super) fn precondition(text: impl Into<String>, current: u64) -> Self {
+        let code = ErrorCode::Precondition.as_str();
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, code, text);
+        problem.with_current_version(Some(current))
+    }
+
+    /// A command that the settings switch off.
+    pub(super) fn disabled(command: &str) -> Self {
+        Problem::foreign(format!("{command} is switched off on this server"))
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }

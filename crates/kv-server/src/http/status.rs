@@ -1,15 +1,21 @@
 //! What the server says of itself: health, metrics, counters, locks, transactions.
 
 use std::fmt::Write as _;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
 use kv_protocol::{Format, Request};
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::io::ReaderStream;
 
 use super::Face;
 use super::caller::Caller;
@@ -67,12 +73,14 @@ impl Caller {
             match self.client().execute(request, &mut out) {
                 Ok(Next::List(mut listing)) => {
                     self.write_whole(&mut listing, &mut out).await?;
-                    return Ok(out);
+                    break;
                 }
-                Ok(_) => return Ok(out),
+                Ok(_) => break,
                 Err(pause) => self.wait(pause).await?,
             }
         }
+        self.settle().await?;
+        Ok(out)
     }
 
     async fn write_whole(
@@ -81,6 +89,9 @@ impl Caller {
         out: &mut Vec<u8>,
     ) -> Result<(), Problem> {
         loop {
+            if out.len() > limits::HTTP_REPLY_BYTES_MAX {
+                return Err(too_much().into());
+            }
             let bytes_max = out.len() + limits::OUTPUT_BYTES_AT_ONCE;
             match self.client().write_list(listing, out, bytes_max) {
                 Ok(Listed::More) => tokio::task::yield_now().await,
@@ -89,6 +100,12 @@ impl Caller {
             }
         }
     }
+}
+
+/// A reply that is made as a whole would be too long.
+pub(super) fn too_much() -> kv_core::Error {
+    let limit = kv_core::error::Limit::ReplyBytes;
+    kv_core::Error::Limit { limit, max: limits::HTTP_REPLY_BYTES_MAX }
 }
 
 /// The counters, as STATS has them.
@@ -215,6 +232,10 @@ pub(super) async fn backup(State(face): State<Arc<Face>>) -> Result<Response, Pr
         let text = "This server keeps everything in memory: use /v1/export";
         return Err(Problem::bad_request(text));
     }
+    // A copy is on the disk for as long as its reader takes.
+    let place = Arc::clone(&face.backups).try_acquire_owned().map_err(|_| {
+        Problem::unavailable("Another copy is being read; try again when it has been")
+    })?;
     let directory = tokio::task::spawn_blocking(tempfile::tempdir)
         .await
         .ok()
@@ -238,6 +259,20 @@ pub(super) async fn backup(State(face): State<Arc<Face>>) -> Result<Response, Pr
         (header::CONTENT_LENGTH, bytes.to_string()),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"kv.sqlite\"".to_owned()),
     ];
-    let body = Body::from_stream(tokio_util::io::ReaderStream::new(file));
+    let body = Body::from_stream(Copied { file: ReaderStream::new(file), _place: place });
     Ok((StatusCode::OK, headers, body).into_response())
+}
+
+/// A copy that is being read, and its place among the copies.
+struct Copied {
+    file: ReaderStream<tokio::fs::File>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream for Copied {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.file).poll_next(context)
+    }
 }

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kv_core::error::AbortReason;
@@ -104,26 +103,35 @@ impl Tokens {
 
     /// The transaction of a token, if nobody else is at it.
     fn seat(&self, token: &str) -> Result<Seat, Problem> {
-        let open = self.open.lock().get(token).cloned().ok_or_else(Problem::expired)?;
+        // Held while it is looked at, so that only a request finds it busy, and not the sweep.
+        let mut all = self.open.lock();
+        let open = all.get(token).cloned().ok_or_else(Problem::expired)?;
         let caller = Arc::clone(&open.caller).try_lock_owned().map_err(|_| Problem::busy())?;
-        Ok(Seat::Token(caller, open))
+        let mut seat = Seat::Token(caller, open);
+        // A commit whose client did not wait for it has ended it: what came next would be
+        // transactions of their own.
+        if !seat.session().has_open_transactions() {
+            all.remove(token);
+            return Err(Problem::expired());
+        }
+        Ok(seat)
     }
 
-    /// Aborts what was idle for too long, and forgets what was for twice as long.
+    /// Aborts what was idle for too long, forgets what was for twice as long, and what an operator
+    /// has cut off.
     fn sweep(&self) {
-        let all: Vec<(String, Arc<Open>)> =
-            self.open.lock().iter().map(|(token, open)| (token.clone(), open.clone())).collect();
-        for (token, open) in all {
-            let Ok(mut caller) = open.caller.try_lock() else { continue };
+        self.open.lock().retain(|_, open| {
+            let Ok(mut caller) = open.caller.try_lock() else { return true };
             let idle = open.used.lock().elapsed();
-            if idle > self.idle_max * 2 {
-                self.forget(&token);
-            } else if idle > self.idle_max {
+            if idle > self.idle_max {
                 caller.session().abort_all(AbortReason::Idle);
             } else {
                 caller.session().abort_old_views();
             }
-        }
+            idle <= self.idle_max * 2
+                && !caller.is_cut()
+                && caller.session().has_open_transactions()
+        });
     }
 }
 
@@ -253,7 +261,7 @@ fn isolation(name: &str) -> Result<Isolation, Problem> {
 pub(super) async fn commit(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
-    _: Bytes,
+    _: body::Small,
 ) -> Result<Json<Ended>, Problem> {
     let (token, mut seat) = face.named(&headers)?;
     seat.run(|session| session.commit(None)).await?;
@@ -268,7 +276,7 @@ pub(super) async fn commit(
 pub(super) async fn rollback(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
-    _: Bytes,
+    _: body::Small,
 ) -> Result<Json<Ended>, Problem> {
     let (token, mut seat) = face.named(&headers)?;
     seat.session().rollback(None)?;

@@ -115,3 +115,36 @@ fn a_drain_answers_what_is_under_way_and_takes_nothing_new() {
     drop(holder);
     assert!(server.wait_for_exit().success());
 }
+
+#[test]
+fn what_is_switched_off_is_so_here_too() {
+    let server = server(&["--disable", "DEL,SHARDS,SHOWALL"]);
+    let mut http = http(&server);
+    http.send("POST", "/set", r#"{"key":"a","value":1}"#);
+    let batch = r#"{"operations":[{"op":"delete","key":"a"}]}"#;
+    for (method, path, body) in [
+        ("DELETE", "/v1/kv/a", ""),
+        ("POST", "/delete/a", ""),
+        ("DELETE", "/kv", r#"{"key":"a"}"#),
+        ("POST", "/v1/batch", batch),
+        ("GET", "/v1/shards", ""),
+        ("GET", "/snapshot", ""),
+    ] {
+        let reply =
+            http.ask(method, path, &[("content-type", "application/json")], body.as_bytes());
+        assert_eq!(code(&reply), (403, "FORBIDDEN".to_owned()), "{method} {path}");
+    }
+    assert_eq!(http.get("/get/a").status, 200);
+}
+
+#[test]
+fn json_is_checked_as_everywhere() {
+    let server = server(&[]);
+    let mut http = http(&server);
+    let deep = format!(r#"{{"value":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+    assert_eq!(http.send("POST", "/put/a", &deep).status, 400);
+    assert_eq!(http.send("PUT", "/kv", r#"{"key":"n","value":null}"#).status, 200);
+    assert_eq!(http.get("/kv").json(), serde_json::json!({"n": null}));
+    let body = r#"{"operations":[{"op":"put","key":"b","value":null}]}"#;
+    assert_eq!(http.send("POST", "/v1/batch", body).status, 200);
+}

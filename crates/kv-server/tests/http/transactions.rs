@@ -136,3 +136,30 @@ fn the_engines_limits_hold_here_too() {
     within(&mut http, &token, "POST", "/rollback", "");
     within(&mut http, &token, "POST", "/rollback", "");
 }
+
+#[test]
+fn a_write_that_is_not_committed_has_no_tag() {
+    let server = server(&[]);
+    let mut http = http(&server);
+    let token = begin(&mut http, "{}");
+    let written = within(&mut http, &token, "PUT", "/v1/kv/a", "1");
+    assert_eq!((written.status, written.header("etag")), (201, None));
+    for path in ["/v1/kv/a", "/get/a"] {
+        let read = within(&mut http, &token, "GET", path, "");
+        assert_eq!((read.status, read.header("etag")), (200, None), "{path}");
+    }
+    within(&mut http, &token, "POST", "/commit", "");
+    assert_eq!(http.get("/v1/kv/a").header("etag"), Some("\"1\""));
+    // The tag is heeded by every request that writes.
+    let headers = [("if-match", "\"7\""), ("content-type", "application/json")];
+    for (method, path, body) in [
+        ("POST", "/put/a", r#"{"value":2}"#),
+        ("POST", "/set", r#"{"key":"a","value":2}"#),
+        ("PUT", "/kv", r#"{"key":"a","value":2}"#),
+        ("DELETE", "/kv", r#"{"key":"a"}"#),
+        ("POST", "/delete/a", ""),
+    ] {
+        let reply = http.ask(method, path, &headers, body.as_bytes());
+        assert_eq!(code(&reply), (412, "PRECONDITION".to_owned()), "{method} {path}");
+    }
+}

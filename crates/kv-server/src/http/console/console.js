@@ -136,10 +136,9 @@ async function look() {
 
 let next = null;
 
-const path = (key) => encodeURIComponent(key).replaceAll("%2F", "/");
 // A key that is not UTF-8 is named in base64; the path takes any bytes, percent-encoded.
 const key_path = (name) => {
-  if (!name.startsWith("base64:")) return path(name);
+  if (!name.startsWith("base64:")) return encodeURIComponent(name);
   return [...atob(name.slice(7))].map((c) => "%" + c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
 };
 const as_text = (value) => {
@@ -150,8 +149,8 @@ const as_text = (value) => {
 async function list(after) {
   const query = new URLSearchParams({ limit: PAGE });
   if (at("prefix").value) query.set("prefix", at("prefix").value);
-  if (after) query.set("after", after);
-  const page = await ask(`/v1/kv?${query}`);
+  // It comes percent-encoded, since it may be any bytes.
+  const page = await ask(`/v1/kv?${query}${after ? `&after=${after}` : ""}`);
   next = page.next ?? null;
   at("more").hidden = !next;
   const rows = page.rows.map(({ key }) => {
