@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get, post};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,7 @@ pub use connection::serve;
 use crate::limits;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
+use caller::Caller;
 use problem::Problem;
 use tokens::Tokens;
 
@@ -63,6 +65,9 @@ pub struct Face {
     server: Arc<Server>,
     tokens: Tokens,
     drain: CancellationToken,
+    /// Callers without anybody: what one of them takes to be made is half of what a read takes.
+    #[expect(clippy::vec_box, reason = "they are moved in and out for each request")]
+    idle: Mutex<Vec<Box<Caller>>>,
     /// Leave to make a copy of the data, which is there until it has been read.
     backups: Arc<Semaphore>,
 }
@@ -76,6 +81,7 @@ impl Face {
             server,
             tokens: Tokens::new(idle_max),
             drain,
+            idle: Mutex::default(),
             backups: Arc::new(Semaphore::new(limits::HTTP_BACKUPS_MAX)),
         });
         shutdown.tasks().spawn(tokens::watch(Arc::clone(&face)));

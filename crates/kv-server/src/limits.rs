@@ -41,6 +41,8 @@ pub const HTTP_HISTORY_DEFAULT: u64 = 100;
 pub const HTTP_HISTORY_MAX: u64 = 1000;
 /// Copies of the data that are made and read at the same time.
 pub const HTTP_BACKUPS_MAX: usize = 1;
+/// Sessions that wait for the next request.
+pub const HTTP_CALLERS_KEPT: usize = 64;
 /// The most operations of one batch.
 pub const HTTP_BATCH_MAX: usize = 10_000;
 /// Records of an import that are put in one transaction.

@@ -111,13 +111,29 @@ impl Caller {
     /// A key's newest value, and what is known of it, of one moment.
     pub(super) async fn entry(&mut self, key: &[u8]) -> Result<Option<Entry>, Problem> {
         self.run(|session| {
-            session.read_group(None, |session, txn| {
-                let Some(meta) = session.meta(txn, key)? else { return Ok(None) };
-                let value = session.get(txn, key)?;
-                Ok(value.map(|value| Entry { meta, value }))
-            })
+            let mut before = session.meta(None, key)?;
+            loop {
+                let Some(meta) = before else { return Ok(None) };
+                let value = session.get(None, key)?;
+                // Looked at again: cheaper than a view, unless somebody has just written it.
+                let after = session.meta(None, key)?;
+                let is_same = after.as_ref().is_some_and(|after| after.version == meta.version);
+                match value {
+                    Some(value) if is_same => return Ok(Some(Entry { meta, value })),
+                    _ => before = after,
+                }
+            }
         })
         .await
+    }
+
+    /// Whether somebody else can have it: nothing is left of who had it.
+    pub(super) fn is_clean(&mut self) -> bool {
+        let is_clean = !self.session().has_open_transactions() && !self.is_cut();
+        if is_clean {
+            self.session().give_up();
+        }
+        is_clean
     }
 
     /// The pairs that are asked for, in the transaction if there is one.

@@ -149,7 +149,7 @@ pub(super) async fn snapshot(
 }
 
 /// Every pair as one object.
-pub(super) async fn all_pairs(face: &Face, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn all_pairs(face: &Arc<Face>, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut seat = face.seat(headers)?;
     let scan = seat.scan(&Selection::default()).await?;
     stream(face, seat, scan, Flat::default(), body::JSON).await
@@ -312,11 +312,11 @@ impl<W: Written + 'static> Listing<W> {
     fn check_live(&mut self) -> Result<(), Problem> {
         match self.seat {
             Seat::Token(..) => Ok(self.seat.session().check_live(None)?),
-            Seat::Own(_) if self.asked.elapsed() > self.age_max => {
+            Seat::Own(..) if self.asked.elapsed() > self.age_max => {
                 let (txn, reason) = (TxnId(0), AbortReason::ViewAge);
                 Err(kv_core::Error::Aborted { txn, reason }.into())
             }
-            Seat::Own(_) => Ok(()),
+            Seat::Own(..) => Ok(()),
         }
     }
 

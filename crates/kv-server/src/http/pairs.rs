@@ -317,7 +317,12 @@ impl Face {
         body::json(headers, &bytes)
     }
 
-    async fn set(&self, headers: &HeaderMap, key: &str, value: &RawValue) -> Result<(), Problem> {
+    async fn set(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        key: &str,
+        value: &RawValue,
+    ) -> Result<(), Problem> {
         if key.is_empty() {
             return Err(Problem::bad_request("A key has at least one byte"));
         }

@@ -28,6 +28,7 @@ use super::Face;
 use super::body;
 use super::caller::Caller;
 use super::problem::Problem;
+use crate::limits;
 
 /// The header that names a transaction.
 pub(super) const HEADER: &str = "kv-transaction";
@@ -54,8 +55,8 @@ pub(super) struct Open {
 pub(super) enum Seat {
     /// In a transaction.
     Token(OwnedMutexGuard<Caller>, Arc<Open>),
-    /// By itself.
-    Own(Box<Caller>),
+    /// By itself; it goes back to the others that wait for somebody. There is one until then.
+    Own(Option<Box<Caller>>, Arc<Face>),
 }
 
 impl std::ops::Deref for Seat {
@@ -64,7 +65,7 @@ impl std::ops::Deref for Seat {
     fn deref(&self) -> &Caller {
         match self {
             Seat::Token(caller, _) => caller,
-            Seat::Own(caller) => caller,
+            Seat::Own(caller, _) => caller.as_deref().expect(TAKEN),
         }
     }
 }
@@ -73,15 +74,28 @@ impl std::ops::DerefMut for Seat {
     fn deref_mut(&mut self) -> &mut Caller {
         match self {
             Seat::Token(caller, _) => caller,
-            Seat::Own(caller) => caller,
+            Seat::Own(caller, _) => caller.as_deref_mut().expect(TAKEN),
         }
     }
 }
 
+/// Only when it is dropped is a seat empty.
+const TAKEN: &str = "a seat is taken until it is dropped";
+
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Seat::Token(_, open) = self {
-            *open.used.lock() = Instant::now();
+        match self {
+            Seat::Token(_, open) => *open.used.lock() = Instant::now(),
+            Seat::Own(caller, face) => {
+                if let Some(mut caller) = caller.take().filter(|_| !std::thread::panicking())
+                    && caller.is_clean()
+                {
+                    let mut idle = face.idle.lock();
+                    if idle.len() < limits::HTTP_CALLERS_KEPT {
+                        idle.push(caller);
+                    }
+                }
+            }
         }
     }
 }
@@ -146,11 +160,13 @@ pub(super) async fn watch(face: Arc<Face>) {
 
 impl Face {
     /// Who asks, by the headers.
-    pub(super) fn seat(&self, headers: &HeaderMap) -> Result<Seat, Problem> {
-        match token_of(headers)? {
-            Some(token) => self.tokens.seat(token),
-            None => Ok(Seat::Own(Box::new(Caller::new(&self.server)))),
+    pub(super) fn seat(self: &Arc<Self>, headers: &HeaderMap) -> Result<Seat, Problem> {
+        if let Some(token) = token_of(headers)? {
+            return self.tokens.seat(token);
         }
+        let idle = self.idle.lock().pop();
+        let caller = idle.unwrap_or_else(|| Box::new(Caller::new(&self.server)));
+        Ok(Seat::Own(Some(caller), Arc::clone(self)))
     }
 
     /// The transaction that the headers name.
