@@ -7,7 +7,7 @@ COPY . .
 RUN cargo build --release --locked --bin kv-server --bin kv-cli
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin kv \
+RUN useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin kv \
     && install -d -o kv -g kv -m 0700 /data
 COPY --from=build /source/target/release/kv-server /source/target/release/kv-cli /usr/local/bin/
 USER kv
