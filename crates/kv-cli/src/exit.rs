@@ -74,6 +74,10 @@ impl fmt::Display for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        // `kv-cli … | head`: whoever read has read enough, and that is no fault.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::new(Exit::Ok, String::new());
+        }
         Failure::new(Exit::Failed, error.to_string())
     }
 }

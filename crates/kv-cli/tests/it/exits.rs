@@ -101,3 +101,21 @@ fn a_pipe_is_a_script() {
     let ran: Ran = run_with_input(&server, &[], b"PUT a 1\nGET a\nGET none\nGET a\n").into();
     assert_eq!((ran.code, &*ran.out), (0, "OK\n1\n\n1\n"));
 }
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_fault() {
+    let server = server();
+    let script = "PING\n".repeat(200_000);
+    let mut command = kv_cli(&server);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        let _ = stdin.write_all(script.as_bytes());
+    });
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
