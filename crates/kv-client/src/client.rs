@@ -94,18 +94,45 @@ pub struct Builder {
 
 impl Builder {
     /// How long one connection may take to be made. Default: 5 s.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let builder = kv_client::Client::builder("db.example");
+    /// let client = builder.connect_timeout(Duration::from_secs(1)).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
     /// How long a command may wait for a lost connection to be made again. Default: 5 s.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let builder = kv_client::Client::builder("db.example");
+    /// let client = builder.reconnect_timeout(Duration::from_secs(60)).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reconnect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.reconnect_timeout = timeout;
         self
     }
 
     /// How long a command may take, waiting for locks included. Default: 30 s.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let builder = kv_client::Client::builder("db.example");
+    /// let client = builder.reply_timeout(Duration::from_millis(200)).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.settings.reply_timeout = timeout;
         self
@@ -114,6 +141,13 @@ impl Builder {
     /// How many connections there may be beside the shared ones, that is how many transactions and
     /// long scans at the same time, at least 1. Default: 32. One more waits, as long as a reply
     /// may take.
+    ///
+    /// ```no_run
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let client = kv_client::Client::builder("db.example").connections_max(200).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.settings.connections_max = connections.max(1);
         self
@@ -121,12 +155,29 @@ impl Builder {
 
     /// How often [`Client::transaction`] does a transaction before it hands its error on, at least
     /// once. Default: 10.
+    ///
+    /// ```no_run
+    /// # async fn example() -> kv_client::Result<()> {
+    /// let client = kv_client::Client::builder("db.example").attempts_max(3).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.settings.attempts_max = attempts.max(1);
         self
     }
 
     /// Connects, once: a server that is not there now is an error now.
+    ///
+    /// ```no_run
+    /// # async fn example() -> kv_client::Result<()> {
+    /// match kv_client::Client::builder("db.example").connect().await {
+    ///     Ok(client) => client.ping().await?,
+    ///     Err(error) => eprintln!("{}: {error}", error.code()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -195,6 +246,13 @@ impl Client {
     }
 
     /// The server's address, without user and password.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// println!("at {}", client.address());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(&self) -> String {
         self.0.connector.address().to_string()
     }
@@ -336,6 +394,14 @@ impl Client {
     /// A connection to type commands into, as into netcat: for programs that pass on what people
     /// say.
     ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let session = client.session().await?;
+    /// println!("{:?}", session.send("SCAN PREFIX order: LIMIT 3").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Builder::connect`].
@@ -346,6 +412,13 @@ impl Client {
 
     /// Asks for a sign of life.
     ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// client.ping().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As every command.
@@ -355,6 +428,13 @@ impl Client {
 
     /// The version of the server and of the protocol.
     ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// println!("{}", client.version().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As every command.
@@ -363,6 +443,15 @@ impl Client {
     }
 
     /// The server's counters, each a name and what it says.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// for (name, value) in client.stats().await? {
+    ///     println!("{name} is {value}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -97,6 +97,12 @@ impl fmt::Display for ServerError {
 impl Error {
     /// A stable word for programs: the server's own code, or one of ADDRESS, CLIENTARGUMENT,
     /// CONNECT, DISCONNECTED, POOLBUSY, TXNLOST, OUTCOME, PROTOCOL, VALUE and CROSSSERVER.
+    ///
+    /// ```no_run
+    /// # fn example(error: kv_client::Error) {
+    /// eprintln!("{}: {error}", error.code());
+    /// # }
+    /// ```
     pub fn code(&self) -> &'static str {
         match self {
             Error::Server(error) => error.code.as_str(),
@@ -114,6 +120,14 @@ impl Error {
     }
 
     /// The server's code, if it was the server that refused.
+    ///
+    /// ```no_run
+    /// # fn example(error: kv_client::Error) {
+    /// if error.server_code() == Some(kv_client::ErrorCode::TooBig) {
+    ///     eprintln!("make it smaller");
+    /// }
+    /// # }
+    /// ```
     pub fn server_code(&self) -> Option<ErrorCode> {
         match self {
             Error::Server(error) => Some(error.code),
@@ -124,6 +138,14 @@ impl Error {
 
     /// Whether doing the same again can succeed and cannot do it twice: the command, or, in a
     /// transaction, all of the transaction.
+    ///
+    /// ```no_run
+    /// # fn example(error: kv_client::Error) {
+    /// if error.is_retryable() {
+    ///     eprintln!("again, after a pause");
+    /// }
+    /// # }
+    /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Server(error) => error.code.is_retryable(),
@@ -144,6 +166,14 @@ impl Error {
 
     /// Whether no command of the transaction can succeed any more: it must be done again from its
     /// beginning.
+    ///
+    /// ```no_run
+    /// # fn example(error: kv_client::Error) {
+    /// if error.ends_transaction() {
+    ///     eprintln!("begin again");
+    /// }
+    /// # }
+    /// ```
     pub fn ends_transaction(&self) -> bool {
         match self {
             Error::TransactionLost { .. } => true,
@@ -153,6 +183,14 @@ impl Error {
     }
 
     /// The version that the key has now, if a condition on its version was not met.
+    ///
+    /// ```no_run
+    /// # fn example(error: kv_client::Error) {
+    /// if let Some(version) = error.current_version() {
+    ///     eprintln!("somebody has made version {version} since");
+    /// }
+    /// # }
+    /// ```
     pub fn current_version(&self) -> Option<u64> {
         let Error::Server(ServerError { code: ErrorCode::Precondition, message }) = self else {
             return None;

@@ -77,6 +77,17 @@ impl Rows {
 
     /// The next pair; none at the end.
     ///
+    /// ```no_run
+    /// use kv_client::Scan;
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let mut rows = client.scan(Scan::prefix("order:"));
+    /// while let Some((key, value)) = rows.next().await? {
+    ///     println!("{key:?} is {value:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As every command; after it there are no more rows.
@@ -85,6 +96,14 @@ impl Rows {
     }
 
     /// All that are left.
+    ///
+    /// ```no_run
+    /// use kv_client::Scan;
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let orders = client.scan(Scan::prefix("order:").limit(100)).collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -40,6 +40,14 @@ impl Session {
 
     /// Sends one line, without its LF, and answers what came back.
     ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let session = client.session().await?;
+    /// assert_eq!(session.send("PING").await?, kv_client::Reply::Pong);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Argument`] for what is not one command with a reply of a known form: a line break,
@@ -50,6 +58,14 @@ impl Session {
 
     /// The same, and answers the reply as the server's JSON format has it: one object, of which a
     /// refusal is one, too. Only there does a value that was stored as JSON stand as itself.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let session = client.session().await?;
+    /// println!("{}", session.send_for_json("GET house").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -65,6 +81,15 @@ impl Session {
 
     /// The transactions that are open, by their ids.
     ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let session = client.session().await?;
+    /// session.send("BEGIN SNAPSHOT").await?;
+    /// assert_eq!(session.transactions().await?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As every command.
@@ -73,6 +98,14 @@ impl Session {
     }
 
     /// Whether the connection still stands, as far as is known.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let session = client.session().await?;
+    /// assert!(session.is_alive());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_alive(&self) -> bool {
         self.connection.is_alive()
     }

@@ -99,12 +99,26 @@ impl ShardedClient {
     }
 
     /// The server that a key belongs to.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::sharded::ShardedClient) -> kv_client::Result<()> {
+    /// assert_eq!(client.server_of("{ann}:name"), client.server_of("{ann}:mail"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn server_of(&self, key: impl AsRef<[u8]>) -> String {
         let servers = self.0.read();
         servers.all[servers.ring.server_of(key.as_ref())].0.clone()
     }
 
     /// The servers, in the order in which they were added.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kv_client::sharded::ShardedClient) -> kv_client::Result<()> {
+    /// println!("{} servers", client.servers().len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn servers(&self) -> Vec<String> {
         self.0.read().all.iter().map(|(name, _)| name.clone()).collect()
     }
@@ -164,12 +178,30 @@ impl ShardedClient {
     }
 
     /// A transaction that begins with its first command, on the server of that command's key.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::sharded::ShardedClient) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable);
+    /// txn.put("{ann}:name", "Ann").await?;
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn begin(&self, begin: impl Into<Begin>) -> ShardedTransaction {
         ShardedTransaction::new(self.clone(), begin.into())
     }
 
     /// The pairs of all servers in the order of their keys. Each server shows one state of its own
     /// part; these states are not of one moment.
+    ///
+    /// ```no_run
+    /// use kv_client::Scan;
+    /// # async fn example(client: kv_client::sharded::ShardedClient) -> kv_client::Result<()> {
+    /// let users = client.scan(Scan::prefix("user:")).collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn scan(&self, scan: Scan) -> ShardedRows {
         let limit = scan.selection.limit;
         let rows = self.clients().iter().map(|client| client.scan(scan.clone())).collect();

@@ -95,12 +95,32 @@ impl Transaction {
     }
 
     /// Its id on its connection, as the server's messages name it.
+    ///
+    /// ```no_run
+    /// use kv_client::Isolation;
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// println!("the server calls it {}", txn.id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> u64 {
         self.open.id
     }
 
     /// Whether it was aborted by the server or lost: then every command fails, and it can only be
     /// done again from its beginning.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Snapshot).await?;
+    /// if txn.put("k", "v").await.is_err() && txn.is_doomed() {
+    ///     println!("begin again");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_doomed(&self) -> bool {
         self.open.tree.is_doomed.load(Ordering::Acquire)
     }
@@ -130,6 +150,16 @@ impl Transaction {
 
     /// The pairs as this transaction sees them, in the order of their keys, page by page. A
     /// serializable one locks what it has looked at.
+    ///
+    /// ```no_run
+    /// use kv_client::{Isolation, Scan};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Snapshot).await?;
+    /// let orders = txn.scan(Scan::prefix("order:")).collect().await?;
+    /// println!("{} orders", orders.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn scan(&self, scan: Scan) -> Rows {
         Rows::of_transaction(self.borrowed(), scan)
     }
@@ -162,6 +192,20 @@ impl Transaction {
     }
 
     /// Commits it. What was acknowledged is as durable as the server's `--durability` says.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Error, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// txn.put("k", "v").await?;
+    /// match txn.commit().await {
+    ///     Ok(()) => println!("done"),
+    ///     Err(Error::OutcomeUnknown { .. }) => println!("{:?}", client.get("k").await?),
+    ///     Err(error) => println!("not done: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,6 +264,16 @@ impl Transaction {
 
     /// Rolls it back, with all that is nested in it, and waits until that is done. Dropping it does
     /// the same without waiting.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// txn.delete("k").await?;
+    /// txn.rollback().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
