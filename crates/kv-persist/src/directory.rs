@@ -403,6 +403,20 @@ mod tests {
         error.to_string()
     }
 
+    /// Opens a directory whose lock has been let go of. A process that another test is just starting
+    /// has a copy of the lock's descriptor between its fork and its exec, and the lock with it.
+    fn open_when_free(path: &Path) -> DataDir {
+        let began = std::time::Instant::now();
+        loop {
+            match DataDir::open(path, Create::Never) {
+                Err(Error::Locked { .. }) if began.elapsed().as_secs() < 10 => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                opened => return opened.unwrap(),
+            }
+        }
+    }
+
     #[test]
     fn a_missing_directory_is_created_with_its_parents_for_the_owner_alone() {
         let above = tempfile::tempdir().unwrap();
@@ -430,7 +444,7 @@ mod tests {
             assert!(told.contains(&expected), "{told}");
         }
         drop(first);
-        DataDir::open(path.path(), Create::Never).unwrap();
+        open_when_free(path.path());
     }
 
     #[test]
@@ -448,7 +462,7 @@ mod tests {
         DataDir::open_to_read(path.path()).unwrap();
         refusal(DataDir::open(path.path(), Create::Never));
         drop(reader);
-        DataDir::open(path.path(), Create::Never).unwrap();
+        open_when_free(path.path());
     }
 
     #[test]
@@ -458,7 +472,7 @@ mod tests {
         refusal(DataDir::open(path.path(), Create::Never));
         assert!(!readers[0].log_dir().exists());
         drop(readers);
-        DataDir::open(path.path(), Create::Never).unwrap();
+        open_when_free(path.path());
     }
 
     /// `flock`, of util-linux, holds the same lock that the standard library takes.
@@ -481,14 +495,14 @@ mod tests {
         child.wait().unwrap();
         assert!(matches!(refused, Err(Error::Locked { holder: Some(4_194_304), .. })));
         assert_eq!(before, "4194304\n");
-        DataDir::open(path.path(), Create::Never).unwrap();
+        open_when_free(path.path());
         assert_eq!(std::fs::read_to_string(&lock).unwrap(), format!("{}\n", std::process::id()));
     }
 
     #[test]
     fn an_unreadable_pid_is_no_pid() {
         let path = tempfile::tempdir().unwrap();
-        let _first = DataDir::open(path.path(), Create::Never).unwrap();
+        let _first = open_when_free(path.path());
         std::fs::write(path.path().join("LOCK"), [0xff; 100]).unwrap();
         let told = refusal(DataDir::open(path.path(), Create::Never));
         assert!(told.contains("is in use by another process;"), "{told}");
