@@ -403,8 +403,9 @@ mod tests {
         error.to_string()
     }
 
-    /// Opens a directory whose lock has been let go of. A process that another test is just starting
-    /// has a copy of the lock's descriptor between its fork and its exec, and the lock with it.
+    /// Opens a directory whose lock has been let go of. A process that another test is just
+    /// starting has a copy of the lock's descriptor between its fork and its exec, and the lock
+    /// with it.
     fn open_when_free(path: &Path) -> DataDir {
         let began = std::time::Instant::now();
         loop {
