@@ -129,6 +129,10 @@ pub enum Error {
     },
     /// No such transaction is open in this session.
     NoTransaction(Option<TxnId>),
+    /// No open transaction has this token.
+    NoSuchToken,
+    /// The transaction, which has a token, has been ended by somebody else, or forgotten.
+    EndedElsewhere(TxnId),
     /// A nested transaction has its root's isolation.
     IsolationOfChild {
         /// What the root has.
@@ -197,6 +201,8 @@ pub enum Error {
         /// The child to use instead.
         child: TxnId,
     },
+    /// Another command runs in the transaction, which whoever has its token can use, too.
+    InUse(Option<TxnId>),
     /// Another transaction of the same session holds the lock.
     OwnLock {
         /// What was wanted.
@@ -297,13 +303,13 @@ impl Error {
             | Error::DeleteAllNeedsSerializable
             | Error::ForUpdateOutside => "ARGUMENT",
             Error::TooBig { .. } => "TOOBIG",
-            Error::NoTransaction(_) => "NOTX",
+            Error::NoTransaction(_) | Error::NoSuchToken | Error::EndedElsewhere(_) => "NOTX",
             Error::NotAnInteger(_) | Error::Overflow(_) => "TYPE",
             Error::ReadOnly => "READONLY",
             Error::Limit { .. } => "LIMIT",
             Error::Precondition { .. } => "PRECONDITION",
             Error::Pruned(_) | Error::PrunedRevision { .. } => "PRUNED",
-            Error::ChildOpen { .. } | Error::OwnLock { .. } => "BUSY",
+            Error::ChildOpen { .. } | Error::InUse(_) | Error::OwnLock { .. } => "BUSY",
             Error::LockTimeout { .. } => "TIMEOUT",
             Error::Conflict { .. } => "CONFLICT",
             Error::Deadlock { .. } => "DEADLOCK",
@@ -349,11 +355,8 @@ impl fmt::Display for Error {
             Error::TooBig { what, bytes, bytes_max } => {
                 write!(f, "the {what} has {bytes} bytes; at most {bytes_max} are taken")
             }
-            Error::NoTransaction(Some(txn)) => {
-                write!(f, "no transaction {txn} is open in this session; TRANSACTIONS lists them")
-            }
-            Error::NoTransaction(None) => {
-                f.write_str("no transaction is open in this session; BEGIN begins one")
+            Error::NoTransaction(_) | Error::NoSuchToken | Error::EndedElsewhere(_) => {
+                self.fmt_missing(f)
             }
             Error::IsolationOfChild { root } => {
                 write!(f, "a nested transaction has its root's isolation, which is {root}")
@@ -411,6 +414,27 @@ impl fmt::Display for Error {
 }
 
 impl Error {
+    /// The texts of transactions that are not there.
+    fn fmt_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoTransaction(Some(txn)) => {
+                write!(f, "no transaction {txn} is open in this session; TRANSACTIONS lists them")
+            }
+            Error::NoTransaction(None) => {
+                f.write_str("no transaction is open in this session; BEGIN begins one")
+            }
+            Error::NoSuchToken => f.write_str(
+                "no open transaction has this token; it may have ended, or been idle for too long",
+            ),
+            Error::EndedElsewhere(txn) => write!(
+                f,
+                "transaction {txn} is over: somebody else who has its token ended it, or it was \
+                 idle for too long; ROLLBACK lets go of its number"
+            ),
+            other => f.write_str(other.code()),
+        }
+    }
+
     /// The texts of what is no longer kept.
     fn fmt_pruned(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -452,6 +476,11 @@ impl Error {
     /// The texts of what other transactions caused.
     fn fmt_concurrency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::InUse(txn) => {
+                f.write_str("another command of somebody who has its token runs in transaction")?;
+                txn.iter().try_for_each(|txn| write!(f, " {txn}"))?;
+                f.write_str("; one at a time: try again when that is done")
+            }
             Error::OwnLock { target, txn } => write!(
                 f,
                 "{target} is locked by this session's own transaction {txn}; end that first"

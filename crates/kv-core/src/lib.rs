@@ -97,6 +97,7 @@ pub use store::record::Place;
 pub use store::shard::check::ShardStats;
 pub use txn::nearest::Nearest;
 pub use txn::scan::{Row, Scan, ScanOptions};
+pub use txn::session::detached::{Detached, Name};
 pub use txn::session::group::{GroupLocks, Watch};
 pub use txn::session::{BeginOptions, Parent, Session, TxnInfo};
 pub use txn::write::Update;

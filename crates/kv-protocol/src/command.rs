@@ -17,6 +17,7 @@ use crate::word::Shown;
 mod begin;
 mod commit;
 mod put;
+mod token;
 
 mod get;
 
@@ -156,6 +157,8 @@ const ALL: &[&CommandSpec] = &[
     &commit::COMMIT,
     &commit::ROLLBACK,
     &commit::COMMITALL,
+    &token::TOKEN,
+    &token::ATTACH,
     &put::PUT,
     &get::GET,
     &del::DEL,
@@ -237,6 +240,8 @@ pub(crate) fn spec_of(request: &Request<'_>) -> &'static CommandSpec {
         Request::Commit { .. } => &commit::COMMIT,
         Request::Rollback { .. } => &commit::ROLLBACK,
         Request::CommitAll => &commit::COMMITALL,
+        Request::Token { .. } => &token::TOKEN,
+        Request::Attach { .. } => &token::ATTACH,
         Request::Put { .. } => &put::PUT,
         Request::Get { .. } => &get::GET,
         Request::Del { .. } => &del::DEL,
@@ -274,9 +279,11 @@ pub(crate) fn write(request: &Request<'_>, out: &mut Vec<u8>) {
         Request::Begin { parent, isolation, at, wait } => {
             begin::write(out, *parent, *isolation, *at, *wait);
         }
-        Request::Commit { txn } | Request::Rollback { txn } | Request::ShowAll { txn } => {
-            writing::id(out, *txn);
-        }
+        Request::Commit { txn }
+        | Request::Rollback { txn }
+        | Request::Token { txn }
+        | Request::ShowAll { txn } => writing::id(out, *txn),
+        Request::Attach { token } => token::write_attach(out, token),
         Request::Put { key, value, txn, options } => put::write(out, key, value, *txn, *options),
         Request::Get { key, read } => get::write(out, key, *read),
         Request::Del { key, txn, if_version } => del::write(out, key, *txn, *if_version),

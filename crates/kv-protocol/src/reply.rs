@@ -183,8 +183,8 @@ pub enum Reply<'a> {
     Number(i64),
     /// A sign of life.
     Pong,
-    /// The versions of program and protocol.
-    Version(&'a str),
+    /// A word of the server's own: the versions of program and protocol, a token.
+    Said(&'a str),
     /// About a key.
     Meta(Meta),
     /// Refused.

@@ -211,6 +211,16 @@ pub enum Request<'a> {
     },
     /// Commit every transaction of this session.
     CommitAll,
+    /// Ask for the token of a transaction, by which any connection can go on with it.
+    Token {
+        /// Which.
+        txn: Option<u64>,
+    },
+    /// Go on with the transaction of a token.
+    Attach {
+        /// The token, whatever was sent as one.
+        token: Cow<'a, [u8]>,
+    },
     /// Set a key.
     Put {
         /// The key, never empty.
@@ -394,8 +404,26 @@ impl<'a> Request<'a> {
     pub fn transaction(&self) -> Option<u64> {
         match self {
             Request::Begin { parent: Parent::Id(txn), .. } => Some(*txn),
+            other => other.transaction_place().copied().flatten(),
+        }
+    }
+
+    /// Whether it is done in the current transaction, if there is one and it names none.
+    pub fn runs_in_current(&self) -> bool {
+        match self {
+            Request::Begin { parent, .. } => *parent == Parent::Current,
+            // They are about a session, or do not touch what is in the transaction.
+            Request::ShowAll { .. } | Request::Token { .. } => false,
+            other => other.transaction_place().is_some(),
+        }
+    }
+
+    /// Where it names a transaction, if it can.
+    fn transaction_place(&self) -> Option<&Option<u64>> {
+        match self {
             Request::Commit { txn }
             | Request::Rollback { txn }
+            | Request::Token { txn }
             | Request::Put { txn, .. }
             | Request::Get { read: Read::Newest { txn, .. }, .. }
             | Request::Del { txn, .. }
@@ -405,9 +433,9 @@ impl<'a> Request<'a> {
             | Request::Expire { txn, .. }
             | Request::Persist { txn, .. }
             | Request::Ttl { txn, .. }
-            | Request::ShowAll { txn } => *txn,
-            Request::Scan(selection) | Request::Count(selection) => selection.txn,
-            Request::Nearest(nearest) => nearest.txn,
+            | Request::ShowAll { txn } => Some(txn),
+            Request::Scan(selection) | Request::Count(selection) => Some(&selection.txn),
+            Request::Nearest(nearest) => Some(&nearest.txn),
             _ => None,
         }
     }
@@ -422,6 +450,7 @@ impl<'a> Request<'a> {
         let txn = match &mut self {
             Request::Commit { txn }
             | Request::Rollback { txn }
+            | Request::Token { txn }
             | Request::Put { txn, .. }
             | Request::Get { read: Read::Newest { txn, .. }, .. }
             | Request::Del { txn, .. }

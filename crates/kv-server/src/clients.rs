@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kv_core::TxnInfo;
 use tokio_util::sync::CancellationToken;
 
 /// All clients of a server, by the numbers of their sessions.
@@ -12,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Clients {
     open: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
 }
+
+/// Where a transaction with a token is, which is a session that nobody is connected to.
+pub const DETACHED: &str = "detached";
 
 /// One client.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct ClientState {
     pub queued: Option<usize>,
     /// Keys that it watches.
     pub watched: usize,
+    /// What it had open then.
+    pub open: Vec<TxnInfo>,
 }
 
 impl Clients {
@@ -65,6 +71,7 @@ impl Clients {
             is_resp3: false,
             queued: None,
             watched: 0,
+            open: Vec::new(),
         };
         let state = Mutex::new(state);
         let info = ClientInfo { id, address, local_address, connected: now, cut, state };
@@ -114,6 +121,13 @@ impl ClientInfo {
     /// How long it has been connected.
     pub fn age(&self) -> Duration {
         self.connected.elapsed()
+    }
+
+    /// Notes that it was served now, and what it has open.
+    pub fn tell_open(&self, open: Vec<TxnInfo>) {
+        let mut state = self.state();
+        state.active = Instant::now();
+        state.open = open;
     }
 
     /// Ends its connection at once; what it has open is rolled back.

@@ -8,6 +8,7 @@
 //! A new command gets its request in `kv-protocol`, and an arm in `Client::run` that calls a
 //! function in one of the modules below.
 
+mod attached;
 mod durability;
 mod listing;
 pub(crate) mod redis;
@@ -17,11 +18,12 @@ mod value;
 
 use std::sync::Arc;
 
-use kv_core::{Pause, Session, Step, TxnId};
-use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request, TransactionState};
+use kv_core::{Pause, Session, Step};
+use kv_protocol::{ErrorCode, ErrorReply, Format, Reply, Request};
 
 use tokio_util::sync::CancellationToken;
 
+use self::attached::Attachments;
 pub use self::durability::{Admitted, Job, Jobs};
 pub(crate) use self::listing::options as scan_options;
 pub use self::listing::{Listed, Listing};
@@ -33,6 +35,8 @@ use crate::server::Server;
 #[derive(Debug)]
 pub struct Client {
     pub(crate) session: Session,
+    /// What it has open that has a token.
+    attachments: Attachments,
     /// How the reply to the request that is run is written.
     pub(crate) format: Format,
     /// How replies to lines are.
@@ -80,6 +84,7 @@ impl Client {
         let info = server.clients().enter(session.id().0, address, local_address, cut);
         Client {
             session,
+            attachments: Attachments::default(),
             format: Format::Text,
             line_format: Format::Text,
             server,
@@ -131,17 +136,25 @@ impl Client {
     ///
     /// The pause, if the request has to be run again after it; never [`Pause::Failed`].
     pub fn execute(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Next, Pause> {
-        match self.run_request(request, out) {
+        let next = match self.run_request(request, out) {
             Err(Pause::Failed(error)) => {
                 let txn = request.transaction();
                 self.refuse(&refusal(&error), txn, out);
-                Ok(Next::Request)
+                Next::Request
             }
-            other => other,
+            ran => ran?,
+        };
+        // A list is read in its transaction until it ends.
+        if !matches!(next, Next::List(_)) {
+            self.leave();
         }
+        Ok(next)
     }
 
     fn run_request(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> Step<Next> {
+        if !self.attachments.is_empty() {
+            self.enter_for(request)?;
+        }
         match request {
             Request::Get { key, read } => self.get(out, key, *read),
             Request::Put { key, value, txn, options } => self.put(out, key, value, *txn, *options),
@@ -159,6 +172,8 @@ impl Client {
             Request::Commit { txn } => self.commit(out, *txn),
             Request::Rollback { txn } => self.rollback(out, *txn),
             Request::CommitAll => self.commit_all(out),
+            Request::Token { txn } => self.token(out, *txn),
+            Request::Attach { token } => self.attach(out, token),
             Request::Scan(selection) => self.scan(selection),
             Request::Count(selection) => self.count(selection),
             Request::Nearest(nearest) => self.nearest(nearest),
@@ -173,7 +188,7 @@ impl Client {
             Request::Backup { file } => self.backup(out, file),
             Request::Help(spec) => self.help(out, *spec),
             Request::Ping => self.reply(out, &Reply::Pong),
-            Request::Version => self.reply(out, &Reply::Version(crate::VERSION_LINE)),
+            Request::Version => self.reply(out, &Reply::Said(crate::VERSION_LINE)),
             Request::Format(format) => {
                 (self.format, self.line_format) = (*format, *format);
                 self.reply(out, &Reply::Done)
@@ -200,14 +215,12 @@ impl Client {
         let refusal = refusal.clone().in_transaction(self.state_of(txn));
         Reply::Error(refusal).write(out, self.format);
     }
+}
 
-    /// The state of the transaction that a command naming `txn` would run in.
-    fn state_of(&self, txn: Option<u64>) -> TransactionState {
-        match self.session.is_aborted(txn.map(TxnId)) {
-            None => TransactionState::None,
-            Some(true) => TransactionState::Aborted,
-            Some(false) => TransactionState::Open,
-        }
+impl Drop for Client {
+    fn drop(&mut self) {
+        // What has a token outlives the client, even in the middle of a command.
+        self.leave();
     }
 }
 

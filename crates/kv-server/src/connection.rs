@@ -175,7 +175,7 @@ impl Connection {
             End::Gone | End::Foreign => {}
             End::Quit | End::Refused | End::Draining | End::LogFailed => {
                 // Its locks are free before anything is waited for.
-                self.client.session().rollback_all();
+                self.client.roll_back_all();
                 if let Ok(()) | Err(End::LogFailed) = self.settle_and_flush().await {
                     self.close_slowly().await;
                 }
@@ -204,7 +204,7 @@ impl Connection {
                 Brought::Bytes => {}
                 Brought::Nothing => {
                     // It may have closed one half only, and still read what it is owed.
-                    self.client.session().rollback_all();
+                    self.client.roll_back_all();
                     self.settle_and_flush().await?;
                     return Err(End::Gone);
                 }
@@ -323,7 +323,7 @@ impl Connection {
         let done = match self.wait_watchfully(&mut job, None, MindsDrain::No).await? {
             Waited::Over(done) => done,
             Waited::Gone | Waited::TimeUp | Waited::Draining => {
-                self.client.session().rollback_all();
+                self.client.roll_back_all();
                 // It may have closed one half only, and still read the answer.
                 job.await
             }
@@ -380,7 +380,7 @@ impl Connection {
 
     /// Says goodbye to a client whose server is stopping.
     fn farewell(&mut self) -> End {
-        if self.client.session().has_open_transactions() {
+        if self.client.has_open_transactions() {
             self.client.session().abort_all(AbortReason::Shutdown);
             let text = "the server is stopping; open transactions were rolled back, nothing of \
                         them was kept; connect again later";

@@ -8,7 +8,7 @@
 //!
 //! - `gate`: what is refused before a handler sees it, and the headers of every reply;
 //! - `caller`: somebody who asks: a session, and the waiting that its commands need;
-//! - `tokens`: transactions that outlive a request, by their tokens;
+//! - `tokens`: transactions, and who asks in one;
 //! - `keys`, `pairs`, `batch`, `lists`, `status`: the endpoints;
 //! - `problem`: errors, as RFC 9457 has them;
 //! - `api`, `console`: the OpenAPI document with its viewer, and the page at `/`.
@@ -57,13 +57,11 @@ use crate::server::Server;
 use crate::shutdown::Shutdown;
 use caller::Caller;
 use problem::Problem;
-use tokens::Tokens;
 
 /// What all requests share.
 #[derive(Debug)]
-pub struct Face {
+struct Face {
     server: Arc<Server>,
-    tokens: Tokens,
     drain: CancellationToken,
     /// Callers without anybody: what one of them takes to be made is half of what a read takes.
     #[expect(clippy::vec_box, reason = "they are moved in and out for each request")]
@@ -72,25 +70,18 @@ pub struct Face {
     backups: Arc<Semaphore>,
 }
 
-impl Face {
-    /// The face of a server, and the task that ends its idle transactions.
-    pub fn start(server: Arc<Server>, shutdown: &Shutdown) -> Arc<Face> {
-        let idle_max = server.config().idle_transaction_timeout;
-        let drain = shutdown.drain_token().clone();
-        let face = Arc::new(Face {
-            server,
-            tokens: Tokens::new(idle_max),
-            drain,
-            idle: Mutex::default(),
-            backups: Arc::new(Semaphore::new(limits::HTTP_BACKUPS_MAX)),
-        });
-        shutdown.tasks().spawn(tokens::watch(Arc::clone(&face)));
-        face
-    }
+/// Every endpoint of a server; made once, for all connections.
+pub fn endpoints(server: Arc<Server>, shutdown: &Shutdown) -> Router {
+    router(Arc::new(Face {
+        server,
+        drain: shutdown.drain_token().clone(),
+        idle: Mutex::default(),
+        backups: Arc::new(Semaphore::new(limits::HTTP_BACKUPS_MAX)),
+    }))
 }
 
-/// Every endpoint. What each takes and answers is in its handler's `utoipa::path`, and a test holds
-/// the two together.
+/// What each endpoint takes and answers is in its handler's `utoipa::path`, and a test holds the
+/// two together.
 fn router(face: Arc<Face>) -> Router {
     let plain = Router::new()
         .route("/get/{*key}", get(pairs::get_key))

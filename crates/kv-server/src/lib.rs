@@ -22,6 +22,8 @@ pub mod http;
 
 pub mod clients;
 
+pub mod tokens;
+
 pub mod command;
 
 pub mod config;

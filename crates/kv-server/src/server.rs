@@ -20,10 +20,11 @@ use crate::command::Jobs;
 use crate::command::redis::Cursors;
 use crate::config::{Config, Storage};
 use crate::connection;
-use crate::http::{self, Face};
+use crate::http;
 use crate::listener::{BindError, Connections, Listener};
 use crate::memory;
 use crate::shutdown::{Drained, Shutdown, Signals, run_signals};
+use crate::tokens::Tokens;
 use crate::{limits, storage};
 
 /// What all connections share.
@@ -35,6 +36,8 @@ pub struct Server {
     store: Option<Store>,
     connections: Connections,
     clients: Arc<Clients>,
+    /// Transactions that have a token.
+    tokens: Arc<Tokens>,
     /// Where SCANs of the Redis protocol go on.
     cursors: Cursors,
     /// Bytes of memory that the process may take; 0 is as many as it needs.
@@ -115,13 +118,15 @@ impl Server {
         let (jobs, started) = (Jobs::default(), Instant::now());
         let fetches = Semaphore::new(limits::FETCHES_MAX);
         let memory_bytes_max = AtomicU64::new(config.memory_bytes_max.unwrap_or(0));
-        let (clients, cursors) = (Arc::default(), Cursors::default());
+        let (clients, cursors) = (Arc::<Clients>::default(), Cursors::default());
+        let tokens = Tokens::new(config.idle_transaction_timeout, Arc::clone(&clients));
         Ok(Arc::new(Server {
             config,
             database,
             store,
             connections,
             clients,
+            tokens,
             cursors,
             memory_bytes_max,
             shutdown: OnceLock::new(),
@@ -154,6 +159,11 @@ impl Server {
     /// Who is connected.
     pub fn clients(&self) -> &Arc<Clients> {
         &self.clients
+    }
+
+    /// Transactions that have a token.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {
@@ -277,12 +287,15 @@ impl Server {
         shutdown: Shutdown,
     ) -> Drained {
         if let Some(listener) = http {
-            let (face, stop) = (Face::start(Arc::clone(&self), &shutdown), shutdown.clone());
+            let endpoints = http::endpoints(Arc::clone(&self), &shutdown);
+            let stop = shutdown.clone();
             let handler =
-                move |stream, peer| http::serve(Arc::clone(&face), stream, peer, stop.clone());
+                move |stream, peer| http::serve(endpoints.clone(), stream, peer, stop.clone());
             let serving = listener.serve(self.connections.clone(), shutdown.clone(), handler);
             shutdown.tasks().spawn(serving);
         }
+        let tokens = Arc::clone(&self.tokens);
+        shutdown.tasks().spawn(tokens.watch(shutdown.drain_token().clone()));
         // Whoever serves twice is stopped by the first.
         let _ = self.shutdown.set(shutdown.clone());
         for listener in listeners {

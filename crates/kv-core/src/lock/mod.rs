@@ -48,7 +48,9 @@
 //!    is still so when it enters a lock.
 //! 2. A session waits for at most one thing, and while it waits its own locks do not change. So
 //!    every member of a cycle stands still, and whoever closes the cycle sees all of it: deadlocks
-//!    are found when they form, exactly, with one victim, the one whose request closes it.
+//!    are found when they form, exactly, with one victim, the one whose request closes it. (A tree
+//!    that was detached is a session of its own; while a client's command in it waits, the client's
+//!    session waits with it, for the same thing.)
 //! 3. Requests are granted in the order they came, keys and ranges in one queue, except: an
 //!    upgrade goes ahead of all waiters; and a request passes a waiter that itself waits, directly
 //!    or through others, for the requester's session, for that waiter cannot move before the

@@ -153,6 +153,25 @@ impl LockTable {
         self.ranges.push(RangeLock { interval, holder });
     }
 
+    /// Has the tree's lock on a key belong to who `to` says.
+    pub(crate) fn hand_over(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        tree: TreeId,
+        to: impl Fn(&mut Owner),
+    ) {
+        let lock = self.keys.find_mut(hash, |lock| *lock.key == *key);
+        let holders = lock.into_iter().flat_map(|lock| &mut lock.holders);
+        holders.filter(|held| held.owner.tree == tree).for_each(|held| to(&mut held.owner));
+    }
+
+    /// Has the tree's locks on ranges belong to who `to` says.
+    pub(crate) fn hand_over_ranges(&mut self, tree: TreeId, to: impl Fn(&mut Owner)) {
+        let holders = self.ranges.iter_mut().map(|range| &mut range.holder);
+        holders.filter(|held| held.owner.tree == tree).for_each(|held| to(&mut held.owner));
+    }
+
     /// Takes the owner's lock on the key away, or lowers it to `keep`.
     pub(crate) fn release(
         &mut self,

@@ -33,9 +33,12 @@ pub(crate) enum Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) owner: Owner,
+    /// The session whose client waits: the owner's, or one that runs a command in a tree that is a
+    /// session of its own. It stands still too, and whoever waits for it waits for this.
+    pub(crate) client: SessionId,
     pub(crate) target: Target,
     pub(crate) mode: Mode,
-    /// Whether the session holds any lock. If not, nobody waits for it, and no cycle can form.
+    /// Whether either session holds any lock. If not, nobody waits for it, and no cycle can form.
     pub(crate) session_holds_locks: bool,
     /// How long it may wait. None: for ever.
     pub(crate) wait_max: Option<Duration>,
@@ -62,6 +65,7 @@ const OTHERS: u8 = 1;
 #[derive(Debug)]
 struct Request {
     owner: Owner,
+    client: SessionId,
     target: Target,
     mode: Mode,
     since: Instant,
@@ -87,6 +91,7 @@ enum Obstacle {
 #[derive(Debug, Default)]
 struct Queue {
     requests: BTreeMap<Place, Request>,
+    /// By owner's session and by client.
     of_session: HashMap<SessionId, Place>,
     on_keys: BTreeMap<Key, BTreeSet<Place>>,
     on_ranges: BTreeSet<Place>,
@@ -122,6 +127,7 @@ impl Waits {
                     place,
                     Request {
                         owner: ask.owner,
+                        client: ask.client,
                         target: ask.target,
                         mode: ask.mode,
                         since: ask.now,
@@ -198,7 +204,7 @@ impl Queue {
     /// in the queue.
     fn judge(&mut self, shards: &Shards, ask: &Ask) -> Result<Option<Queued>, Refusal> {
         self.numbered += 1;
-        let Ask { target, mode, owner, .. } = ask;
+        let Ask { target, mode, owner, client, .. } = ask;
         let class = if is_upgrade(shards, ask) { UPGRADES } else { OTHERS };
         let place = (class, self.numbered);
         let mut blockers = holders_against(shards, target, owner.tree, *mode);
@@ -208,7 +214,7 @@ impl Queue {
             let ahead = ahead.iter().map(|place| self.requests[place].owner.session);
             self.who_waits_for(
                 shards,
-                owner.session,
+                [owner.session, *client],
                 blockers.iter().map(|o| o.0.session).chain(ahead),
             )
         } else {
@@ -225,7 +231,8 @@ impl Queue {
         }
         let Some((first, obstacle)) = blockers.first().cloned() else { return Ok(None) };
         let mut owners = blockers.iter().map(|(owner, _)| *owner);
-        if let Some(own) = owners.clone().find(|other| other.session == owner.session) {
+        let is_own = |other: &Owner| [owner.session, *client].contains(&other.session);
+        if let Some(own) = owners.clone().find(is_own) {
             return Err(Refusal::Busy(own));
         }
         if ask.wait_max == Some(Duration::ZERO) {
@@ -241,11 +248,11 @@ impl Queue {
     }
 
     /// Those sessions among `from`, and those that they wait for, that wait, directly or through
-    /// others, for the session `goal`. Looks at each session once.
+    /// others, for one of the sessions `goals`. Looks at each session once.
     fn who_waits_for(
         &self,
         shards: &Shards,
-        goal: SessionId,
+        goals: [SessionId; 2],
         from: impl Iterator<Item = SessionId>,
     ) -> HashSet<SessionId> {
         let mut to_visit: Vec<SessionId> = from.collect();
@@ -261,7 +268,7 @@ impl Queue {
             }
         }
         let mut waiting = HashSet::new();
-        let mut reached = vec![goal];
+        let mut reached = goals.to_vec();
         while let Some(session) = reached.pop() {
             for &waiter in waiters_of.get(&session).into_iter().flatten() {
                 if waiting.insert(waiter) {
@@ -354,17 +361,17 @@ impl Queue {
     fn let_pass(&mut self, shards: &Shards, ask: &Ask, queued: &Queued) {
         let behind: Vec<Place> = self.on_ranges.range(queued.place..).copied().collect();
         for place in behind {
-            let Request { owner, target, mode, .. } = &self.requests[&place];
+            let Request { owner, client, target, mode, .. } = &self.requests[&place];
             let stands_against = !mode.is_compatible_with(ask.mode) && target.meets(&ask.target);
             if owner.tree == ask.owner.tree || !stands_against {
                 continue;
             }
-            let session = owner.session;
-            let waiting = self.who_waits_for(shards, session, queued.blockers.iter().copied());
+            let sessions = [owner.session, *client];
+            let waiting = self.who_waits_for(shards, sessions, queued.blockers.iter().copied());
             let is_waited_for = queued
                 .blockers
                 .iter()
-                .any(|blocker| *blocker == session || waiting.contains(blocker));
+                .any(|blocker| sessions.contains(blocker) || waiting.contains(blocker));
             if is_waited_for && let Some(request) = self.requests.get_mut(&place) {
                 request.passes.insert(queued.place);
             }
@@ -409,8 +416,10 @@ impl Queue {
     }
 
     fn push(&mut self, place: Place, request: Request) {
-        let earlier = self.of_session.insert(request.owner.session, place);
-        debug_assert!(earlier.is_none(), "a session waits for one thing");
+        for session in [request.owner.session, request.client] {
+            let earlier = self.of_session.insert(session, place);
+            debug_assert!(earlier.is_none_or(|earlier| earlier == place), "a session waits once");
+        }
         match &request.target {
             Target::Key { key, .. } => {
                 self.on_keys.entry(key.clone()).or_default().insert(place);
@@ -425,6 +434,7 @@ impl Queue {
     fn remove(&mut self, place: Place) -> Option<Request> {
         let request = self.requests.remove(&place)?;
         self.of_session.remove(&request.owner.session);
+        self.of_session.remove(&request.client);
         match &request.target {
             Target::Key { key, .. } => {
                 if let Some(places) = self.on_keys.get_mut(key) {

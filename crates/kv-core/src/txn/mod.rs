@@ -22,6 +22,9 @@
 //! | rollback | [`Session::rollback`] | no trace, no locks, no view |
 //! | conflict … | `Shared::abort` | no trace, no locks, no view; only the name is left |
 //!
+//! Open or aborted, it can be taken out of its session and into another: [`Session::detach`],
+//! [`Session::attach`].
+//!
 //! # Example
 //!
 //! ```text
@@ -40,7 +43,8 @@
 //! transaction and its nested ones, [`judged`] of the times at which it has judged what expires;
 //! [`past`] finds versions that are no longer the newest; [`work`]
 //! reads and writes within one, taking locks; [`commit`] ends them, and does single commands;
-//! [`session`] is what a client has open; [`scan`] reads in key order, [`nearest`] by numbers.
+//! [`session`] is what a client has open, and its `detached` how a transaction goes from one to
+//! another; [`scan`] reads in key order, [`nearest`] by numbers.
 //!
 //! # Invariants
 //!

@@ -473,7 +473,7 @@ pub(crate) fn overlay(tree: &Tree, options: &ScanOptions) -> Vec<Overlaid> {
             break;
         }
         rows_left -= u64::from(!write.record.is_tombstone());
-        let (key, record, txn) = (key.clone(), write.record.clone(), write.txn);
+        let (key, record, txn) = (key.clone(), write.record.clone(), tree.scopes[write.scope].txn);
         writes.push(Overlaid { key, record, txn });
     }
     writes

@@ -12,22 +12,27 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use super::judged::Judged;
+use super::session::TxnInfo;
 use crate::error::AbortReason;
 use crate::key::Key;
 use crate::lock::Mode;
 use crate::lock::waits::Target;
 use crate::store::record::Record;
-use crate::types::{Interval, Isolation, Revision, ShardIndex, TreeId, TxnId};
+use crate::types::{Interval, Isolation, Revision, SessionId, ShardIndex, TreeId, TxnId};
 
 /// A transaction tree.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) id: TreeId,
+    /// The session that its locks belong to: the one that began it, until it is
+    /// [detached](super::session::Session::detach), then a number of its own.
+    pub(crate) session: SessionId,
     pub(crate) isolation: Isolation,
     pub(crate) view: Option<ReadView>,
     pub(crate) aborted: Option<AbortReason>,
     /// The root first, the innermost last. Never empty.
     pub(crate) scopes: Vec<Scope>,
+    scopes_begun: u64,
     pub(crate) touched: BTreeMap<Key, Touched>,
     /// Intervals that are locked to be read.
     pub(crate) ranges: Vec<Interval>,
@@ -51,6 +56,9 @@ pub(crate) struct ReadView {
 /// One level of nesting.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    /// Which of its tree it is, whatever it is called by whom.
+    pub(crate) nth: u64,
+    /// What the session that it is in calls it.
     pub(crate) txn: TxnId,
     pub(crate) begun: Instant,
     /// How long its requests wait for a lock; none is for ever.
@@ -60,6 +68,8 @@ pub(crate) struct Scope {
     undo: BTreeMap<Key, Before>,
     /// Whether it has deleted every key. What it has written since is still there.
     is_wiped: bool,
+    /// Keys whose writes are its own.
+    writes: usize,
 }
 
 /// What a tree has to do with one key: always a lock, sometimes a write.
@@ -78,7 +88,8 @@ pub(crate) struct Touched {
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
     pub(crate) record: Record,
-    pub(crate) txn: TxnId,
+    /// The scope that it belongs to, counted from 0, the root.
+    pub(crate) scope: usize,
 }
 
 /// What a key was to the tree before a change: not touched, or locked and perhaps written.
@@ -94,13 +105,20 @@ pub(crate) struct GivenBack {
 }
 
 impl Tree {
-    pub(crate) fn new(id: TreeId, isolation: Isolation, view: Option<ReadView>) -> Tree {
+    pub(crate) fn new(
+        id: TreeId,
+        session: SessionId,
+        isolation: Isolation,
+        view: Option<ReadView>,
+    ) -> Tree {
         Tree {
             id,
+            session,
             isolation,
             view,
             aborted: None,
             scopes: Vec::with_capacity(1),
+            scopes_begun: 0,
             touched: BTreeMap::new(),
             ranges: Vec::new(),
             holds_all: None,
@@ -116,8 +134,17 @@ impl Tree {
         begun: Instant,
         lock_wait_max: Option<Duration>,
     ) {
-        let undo = BTreeMap::new();
-        self.scopes.push(Scope { txn, begun, lock_wait_max, undo, is_wiped: false });
+        let (undo, nth) = (BTreeMap::new(), self.scopes_begun);
+        self.scopes_begun += 1;
+        self.scopes.push(Scope {
+            nth,
+            txn,
+            begun,
+            lock_wait_max,
+            undo,
+            is_wiped: false,
+            writes: 0,
+        });
     }
 
     pub(crate) fn innermost(&self) -> &Scope {
@@ -128,6 +155,25 @@ impl Tree {
     pub(crate) fn named(&self) -> TxnId {
         let named = self.scopes.iter().rev().find(|scope| scope.txn != TxnId::GROUP);
         named.map_or(TxnId(0), |scope| scope.txn)
+    }
+
+    /// How deep the innermost scope is that was begun before or as this one, counted from 1: what
+    /// a transaction of a detached tree is called by those who are not in it.
+    pub(crate) fn depth_of(&self, txn: TxnId) -> TxnId {
+        let depth = self.scopes.iter().filter(|scope| scope.txn <= txn).count();
+        TxnId(depth.max(1) as u64)
+    }
+
+    /// Its transactions, the root first.
+    pub(crate) fn transactions(&self, now: Instant) -> impl Iterator<Item = TxnInfo> {
+        self.scopes.iter().enumerate().map(move |(at, scope)| TxnInfo {
+            txn: scope.txn,
+            parent: at.checked_sub(1).map(|parent| self.scopes[parent].txn),
+            isolation: self.isolation,
+            is_aborted: self.aborted.is_some(),
+            age: now.saturating_duration_since(scope.begun),
+            writes: scope.writes,
+        })
     }
 
     /// The tree's own state of a key, if it has written it.
@@ -243,7 +289,9 @@ impl Tree {
         for key in written {
             self.remember(&key);
             if let Some(held) = self.touched.get_mut(&*key) {
-                self.write_set_bytes -= bytes_of(held.write.take().as_ref());
+                let write = held.write.take();
+                self.write_set_bytes -= bytes_of(write.as_ref());
+                count(&mut self.scopes, write.as_ref(), None);
             }
         }
         self.scopes.last_mut().into_iter().for_each(|scope| scope.is_wiped = true);
@@ -251,7 +299,7 @@ impl Tree {
 
     /// Notes a write of a key that is locked exclusively.
     pub(crate) fn note_write(&mut self, key: &[u8], record: Record) {
-        let txn = self.innermost().txn;
+        let scope = self.scopes.len() - 1;
         if let Some((key, _)) = self.touched.get_key_value(key) {
             self.remember(&key.clone());
         }
@@ -262,23 +310,26 @@ impl Tree {
             return;
         };
         debug_assert_eq!(held.mode, Mode::Exclusive);
-        let write = (!is_needless).then_some(Write { record, txn });
+        let write = (!is_needless).then_some(Write { record, scope });
         self.write_set_bytes += bytes_of(write.as_ref());
         let replaced = std::mem::replace(&mut held.write, write);
         self.write_set_bytes -= bytes_of(replaced.as_ref());
+        count(&mut self.scopes, replaced.as_ref(), held.write.as_ref());
     }
 
     /// Ends the innermost scope well: what it did becomes its parent's.
     pub(crate) fn fold_innermost(&mut self) {
         let Some(child) = self.scopes.pop() else { return };
-        let is_root = self.scopes.len() == 1;
         let depth_left = self.scopes.len();
+        let is_root = depth_left == 1;
         self.holds_all = self.holds_all.map(|depth| depth.min(depth_left));
         let Some(parent) = self.scopes.last_mut() else { return };
         parent.is_wiped |= child.is_wiped;
+        parent.writes += child.writes;
         for (key, before) in child.undo {
-            if let Some(write) = self.touched.get_mut(&*key).and_then(|held| held.write.as_mut()) {
-                write.txn = parent.txn;
+            let write = self.touched.get_mut(&*key).and_then(|held| held.write.as_mut());
+            if let Some(write) = write.filter(|write| write.scope == depth_left) {
+                write.scope = depth_left - 1;
             }
             if is_root || parent.undo.contains_key(&*key) {
                 self.write_set_bytes -= bytes_before(&before);
@@ -296,7 +347,7 @@ impl Tree {
         self.judged.clear();
         for scope in &mut self.scopes {
             scope.undo.clear();
-            scope.is_wiped = false;
+            (scope.is_wiped, scope.writes) = (false, 0);
         }
         self.write_set_bytes = 0;
     }
@@ -311,18 +362,23 @@ impl Tree {
     /// Undoes the writes of the innermost scope, which goes on and keeps its locks.
     pub(crate) fn undo_writes(&mut self) {
         self.scopes.last_mut().into_iter().for_each(|scope| scope.is_wiped = false);
-        let [_, .., scope] = &self.scopes[..] else {
+        if self.scopes.len() == 1 {
             self.touched.values_mut().for_each(|held| held.write = None);
             self.write_set_bytes = 0;
+            self.scopes[0].writes = 0;
             return;
-        };
-        for (key, before) in &scope.undo {
+        }
+        let innermost = self.scopes.len() - 1;
+        let undo = std::mem::take(&mut self.scopes[innermost].undo);
+        for (key, before) in &undo {
             let Some(held) = self.touched.get_mut(&**key) else { continue };
             let write = before.as_ref().and_then(|(_, write)| write.clone());
             self.write_set_bytes += bytes_of(write.as_ref());
             self.write_set_bytes -= bytes_of(held.write.as_ref());
+            count(&mut self.scopes, held.write.as_ref(), write.as_ref());
             held.write = write;
         }
+        self.scopes[innermost].undo = undo;
     }
 
     /// Gives the lock on all keys back, after the scope that took it was undone.
@@ -343,6 +399,7 @@ impl Tree {
         let keep = locked.max(seen);
         // What was remembered is the key's own write again.
         self.write_set_bytes -= bytes_of(held.write.as_ref());
+        count(&mut self.scopes, held.write.as_ref(), write.as_ref().filter(|_| keep.is_some()));
         match keep {
             Some(kept) => {
                 held.mode = kept;
@@ -369,6 +426,16 @@ fn bytes_before(before: &Before) -> usize {
     before.as_ref().map_or(0, |(_, write)| bytes_of(write.as_ref()))
 }
 
+/// Counts a write that takes another's place, each with its scope, if that is still there.
+fn count(scopes: &mut [Scope], replaced: Option<&Write>, write: Option<&Write>) {
+    if let Some(scope) = replaced.and_then(|write| scopes.get_mut(write.scope)) {
+        scope.writes -= 1;
+    }
+    if let Some(scope) = write.and_then(|write| scopes.get_mut(write.scope)) {
+        scope.writes += 1;
+    }
+}
+
 fn bytes_of(write: Option<&Write>) -> usize {
     write.map_or(0, |write| write.record.memory_bytes())
 }
@@ -380,7 +447,7 @@ mod tests {
     use crate::types::ValueKind;
 
     fn tree_with_child(touch: impl Fn(&mut Tree)) -> Tree {
-        let mut tree = Tree::new(TreeId(1), Isolation::Serializable, None);
+        let mut tree = Tree::new(TreeId(1), SessionId(1), Isolation::Serializable, None);
         tree.push_scope(TxnId(1), ManualClock::new(0).now(), None);
         write(&mut tree, b"parent", b"old");
         tree.push_scope(TxnId(2), ManualClock::new(0).now(), None);
@@ -464,7 +531,7 @@ mod tests {
             write(tree, b"grandchild", b"1");
             tree.fold_innermost();
         });
-        assert_eq!(tree.touched[&b"grandchild"[..]].write.as_ref().map(|w| w.txn), Some(TxnId(2)));
+        assert_eq!(tree.touched[&b"grandchild"[..]].write.as_ref().map(|w| w.scope), Some(1));
         tree.undo_innermost();
         assert!(tree.own(b"grandchild").is_none());
         assert_eq!(tree.lock_count(), 1);

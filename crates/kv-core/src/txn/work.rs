@@ -240,8 +240,10 @@ impl Work<'_> {
     }
 
     fn owner(&self) -> Owner {
-        let txn = self.tree.named();
-        Owner { tree: self.tree.id, session: self.session, txn }
+        let (txn, session) = (self.tree.named(), self.tree.session);
+        // A tree that is not its client's is known to others by its own number, and its depth.
+        let txn = if session == self.session { txn } else { self.tree.depth_of(txn) };
+        Owner { tree: self.tree.id, session, txn }
     }
 
     /// Notes what an earlier wait came to. Pauses again if it goes on; but a wait for something
@@ -273,6 +275,7 @@ impl Work<'_> {
         let wait_max = self.tree.innermost().lock_wait_max;
         let ask = Ask {
             owner: self.owner(),
+            client: self.session,
             target: target.clone(),
             mode,
             session_holds_locks: self.has_other_trees || self.tree.has_locks(),

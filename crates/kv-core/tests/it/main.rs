@@ -4,6 +4,7 @@
 
 mod bounded;
 mod delete_all;
+mod detached;
 mod driving;
 mod embedded;
 mod eviction;

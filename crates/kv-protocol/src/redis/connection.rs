@@ -100,7 +100,7 @@ pub(super) static RESET: RedisSpec = RedisSpec {
     name: "reset",
     since: "6.2.0",
     summary: "makes the connection as if it were new",
-    differs: "Rolls back what BEGIN has begun, too.",
+    differs: "Rolls back what BEGIN has begun, too, but for what has a token; that it lets go of.",
     in_multi: InMulti::AtOnce,
     parse: |_| Ok(RedisCommand::Reset),
     ..CONNECTION

@@ -39,7 +39,7 @@ pub(super) fn write(out: &mut Vec<u8>, reply: &Reply<'_>) {
         Reply::Missing => out.extend_from_slice(br#","found":false,"result":null"#),
         Reply::Number(result) => number(out, "result", *result),
         Reply::Pong => text(out, "result", "PONG"),
-        Reply::Version(version) => text(out, "result", version),
+        Reply::Said(word) => text(out, "result", word),
         Reply::Meta(facts) => meta(out, facts),
     }
     out.extend_from_slice(b"}\n");

@@ -15,7 +15,7 @@ pub(super) fn write(out: &mut Vec<u8>, reply: &Reply<'_>, version: RespVersion) 
         Reply::Missing | Reply::NotThere => null(out, version),
         Reply::Began(number) | Reply::Committed(number) => unsigned(out, *number),
         Reply::Number(number) => integer(out, *number),
-        Reply::Version(text) => bulk(out, text.as_bytes()),
+        Reply::Said(word) => bulk(out, word.as_bytes()),
         Reply::Meta(meta) => {
             let mut words = Vec::new();
             meta_words(&mut words, meta);

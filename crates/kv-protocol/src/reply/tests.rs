@@ -71,7 +71,7 @@ fn each_reply_in_both_formats() {
         (Reply::Missing, "NIL", r#"{"status":"Ok","found":false,"result":null}"#),
         (Reply::Number(-7), "-7", r#"{"status":"Ok","result":-7}"#),
         (Reply::Pong, "PONG", r#"{"status":"Ok","result":"PONG"}"#),
-        (Reply::Version("kv 1"), r#""kv 1""#, r#"{"status":"Ok","result":"kv 1"}"#),
+        (Reply::Said("kv 1"), r#""kv 1""#, r#"{"status":"Ok","result":"kv 1"}"#),
         (
             Reply::Error(error),
             r#"ERR DEADLOCK ROLLBACK and "retry""#,

@@ -22,7 +22,7 @@ pub(super) fn write(out: &mut Vec<u8>, reply: &Reply<'_>) {
         }
         Reply::Number(number) => integer(out, *number),
         Reply::Pong => out.extend_from_slice(b"PONG"),
-        Reply::Version(version) => write_quoted(out, version.as_bytes()),
+        Reply::Said(word) => write_quoted(out, word.as_bytes()),
         Reply::Meta(meta) => meta_line(out, meta),
         Reply::Error(error) => return self::error(out, error),
     }

@@ -69,7 +69,7 @@ fn keys_and_values_without_escapes_are_borrowed() {
 
 #[test]
 fn commands_of_later_versions_are_unknown_now() {
-    for verb in ["TOKEN", "ATTACH", "AUTH", "KILL"] {
+    for verb in ["AUTH", "KILL"] {
         let error = Request::parse(format!("{verb} k 1").as_bytes()).unwrap_err();
         assert_eq!(error.code, ErrorCode::Unknown);
     }
@@ -207,6 +207,8 @@ fn request() -> impl Strategy<Value = Request<'static>> {
         begin(),
         txn().prop_map(|txn| Request::Commit { txn }),
         txn().prop_map(|txn| Request::Rollback { txn }),
+        txn().prop_map(|txn| Request::Token { txn }),
+        bytes().prop_map(|token| Request::Attach { token }),
         put(),
         (key(), read()).prop_map(|(key, read)| Request::Get { key, read }),
         (key(), txn(), txn()).prop_map(|(key, txn, if_version)| Request::Del {

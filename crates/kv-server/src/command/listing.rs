@@ -68,8 +68,8 @@ impl Listing {
     /// Lets go of what it reads from, so that no version is kept for it, if its transaction is
     /// gone: it will not be completed.
     pub fn forget_if_lost(&mut self, client: &Client) {
-        if client.check_list(self).is_err() {
-            self.source = Source::Lost(self.source.kind());
+        if let Err(error) = client.check_list(self) {
+            self.source = Source::Lost(self.source.kind(), error);
         }
     }
 }
@@ -94,8 +94,8 @@ pub(super) enum Source {
     Count(Scan),
     Versions(IntoIter<Past>),
     Locks(Locks),
-    /// Nothing more; it was a list of this kind.
-    Lost(Option<ListKind>),
+    /// Nothing more, because of this; it was a list of this kind.
+    Lost(Option<ListKind>, Error),
 }
 
 impl Source {
@@ -107,7 +107,7 @@ impl Source {
             Source::Count(_) => None,
             Source::Versions(_) => Some(ListKind::Versions),
             Source::Locks(_) => Some(ListKind::Locks),
-            Source::Lost(kind) => *kind,
+            Source::Lost(kind, _) => *kind,
         }
     }
 
@@ -133,7 +133,7 @@ impl Source {
                 let lock = locks.0.next();
                 lock.as_ref().map(lock_row).as_ref().map(write).map_or(Ok(false), |()| Ok(true))
             }
-            Source::Count(_) | Source::Lost(_) => Ok(false),
+            Source::Count(_) | Source::Lost(..) => Ok(false),
         }
     }
 }
@@ -147,6 +147,19 @@ impl Client {
     /// The pause, if a row's value has to be fetched first; never [`Pause::Failed`], as a failure
     /// is written in place of the end.
     pub fn write_list(
+        &mut self,
+        listing: &mut Listing,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<Listed, Pause> {
+        let written = self.write_rows(listing, out, bytes_max);
+        if let Ok(Listed::Whole | Listed::Broken) = written {
+            self.leave();
+        }
+        written
+    }
+
+    fn write_rows(
         &self,
         listing: &mut Listing,
         out: &mut Vec<u8>,
@@ -163,7 +176,7 @@ impl Client {
             list_begin(out, self.format, kind);
         }
         if let Err(error) = self.check_list(listing) {
-            return Ok(self.fail_list(listing, &refusal(&error), out));
+            return Ok(self.tell_failure(listing, &refusal(&error), out));
         }
         while out.len() < bytes_max {
             let is_first = listing.rows == 0;
@@ -177,7 +190,7 @@ impl Client {
                     return Ok(Listed::Whole);
                 }
                 Err(Pause::Failed(error)) => {
-                    return Ok(self.fail_list(listing, &refusal(&error), out));
+                    return Ok(self.tell_failure(listing, &refusal(&error), out));
                 }
                 Err(Pause::Yield) => return Ok(Listed::More),
                 Err(pause) => return Err(pause),
@@ -195,7 +208,7 @@ impl Client {
         bytes_max: usize,
     ) -> Result<Listed, Pause> {
         if let Err(error) = self.check_list(listing) {
-            return Ok(self.fail_list(listing, &refusal(&error), out));
+            return Ok(self.tell_failure(listing, &refusal(&error), out));
         }
         let outcome = match std::mem::replace(&mut listing.counting, Counting::Over) {
             Counting::Holding { rows, twin } => self.hold(listing, rows, twin, bytes_max),
@@ -213,7 +226,7 @@ impl Client {
             Err(Pause::Failed(error)) => {
                 // Nothing has been said of it yet.
                 listing.rows = 0;
-                Ok(self.fail_list(listing, &refusal(&error), out))
+                Ok(self.tell_failure(listing, &refusal(&error), out))
             }
             Err(pause) => Err(pause),
         }
@@ -267,13 +280,16 @@ impl Client {
                 Reply::Number(rows).write(out, self.format);
                 Ok(Listed::Whole)
             }
-            Err(Pause::Failed(error)) => Ok(self.fail_list(listing, &refusal(&error), out)),
+            Err(Pause::Failed(error)) => Ok(self.tell_failure(listing, &refusal(&error), out)),
             Err(Pause::Yield) => Ok(Listed::More),
             Err(pause) => Err(pause),
         }
     }
 
     fn check_list(&self, listing: &Listing) -> Result<(), Error> {
+        if let Source::Lost(_, error) = &listing.source {
+            return Err(error.clone());
+        }
         match listing.txn {
             Some(txn) => self.session.check_live(Some(txn)),
             // A single command's read view has its age too.
@@ -285,7 +301,18 @@ impl Client {
     }
 
     /// Ends a list that cannot be completed.
-    pub fn fail_list(&self, listing: &Listing, failure: &ErrorReply, out: &mut Vec<u8>) -> Listed {
+    pub fn fail_list(
+        &mut self,
+        listing: &Listing,
+        failure: &ErrorReply,
+        out: &mut Vec<u8>,
+    ) -> Listed {
+        let listed = self.tell_failure(listing, failure, out);
+        self.leave();
+        listed
+    }
+
+    fn tell_failure(&self, listing: &Listing, failure: &ErrorReply, out: &mut Vec<u8>) -> Listed {
         let txn = listing.txn.map(|txn| txn.0);
         let is_counted = matches!(listing.counting, Counting::Over) && listing.rows > 0;
         if is_counted && matches!(self.format, Format::Resp(_)) {

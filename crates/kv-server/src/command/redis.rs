@@ -106,6 +106,9 @@ impl Client {
             None => self.run_beyond_dialect(words, out),
         };
         let ran = ran.or_else(|stop| self.tell(stop, out));
+        if !matches!(ran, Err(_) | Ok(Next::List(_))) {
+            self.leave();
+        }
         if ran.is_ok() && !self.dialect.collecting.is_empty() {
             self.dialect.collecting.clear();
         }
@@ -165,6 +168,9 @@ impl Client {
         txn: Option<TxnId>,
         out: &mut Vec<u8>,
     ) -> Run<Next> {
+        if !self.attachments.is_empty() && runs_in_transaction(spec, command) {
+            self.enter(txn)?;
+        }
         match command {
             RedisCommand::Get(key) => self.redis_get(key, txn, out)?,
             RedisCommand::Set(set) => self.redis_set(spec.name, set, txn, out)?,
@@ -335,12 +341,21 @@ impl Client {
     /// Says that what has paused will not be run again.
     pub(crate) fn give_up(&mut self) {
         self.session.give_up();
+        self.leave();
         self.dialect.collecting.clear();
         self.dialect.values.clear();
         if self.dialect.exec_at.is_some() {
             self.end_multi();
         }
     }
+}
+
+/// Whether a command is done in the current transaction, if there is one.
+fn runs_in_transaction(spec: &RedisSpec, command: &RedisCommand<'_>) -> bool {
+    let is_other = matches!(command, RedisCommand::RandomKey);
+    let is_whole =
+        matches!(command, RedisCommand::Exec | RedisCommand::Watch(_) | RedisCommand::FlushAll);
+    is_whole || (is_on_keys(spec) && !is_other)
 }
 
 /// Whether a command is about keys, so that a transaction can be named for it.

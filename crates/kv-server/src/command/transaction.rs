@@ -17,6 +17,7 @@ impl Client {
         at: Option<u64>,
         wait: Option<Duration>,
     ) -> Step<Next> {
+        self.check_room()?;
         let txn = self.session.begin(BeginOptions {
             parent: match parent {
                 kv_protocol::Parent::None => Parent::None,
@@ -31,6 +32,7 @@ impl Client {
             at: at.map(Revision),
             lock_wait_max: wait,
         })?;
+        self.note_begun(txn);
         self.reply(out, &Reply::Began(txn.0))
     }
 
@@ -50,7 +52,7 @@ impl Client {
     }
 
     pub(super) fn transactions(&mut self, out: &mut Vec<u8>) -> Step<Next> {
-        let transactions = self.session.transactions();
+        let transactions = self.open_transactions();
         let rows = transactions.iter().map(|info| Row::Transaction {
             id: info.txn.0,
             parent: info.parent.map(|parent| parent.0),

@@ -51,7 +51,7 @@ impl Connection {
         if !is_long || !self.stream.has_left().await {
             return Ok(());
         }
-        self.client.session().rollback_all();
+        self.client.roll_back_all();
         let text = "the connection was closed while the command searched, and nothing was found \
                     for long; open transactions were rolled back";
         if self.listing.is_some() {

@@ -149,7 +149,7 @@ impl Connection {
     /// The client closed its side while its command waited. If it only closed one half, it can
     /// still read why nothing was done.
     fn give_up_waiting(&mut self, waited_for: &str) -> End {
-        self.client.session().rollback_all();
+        self.client.roll_back_all();
         let text = format!(
             "the connection was closed while the command waited for {waited_for}; nothing was \
              done, and open transactions were rolled back"

@@ -9,9 +9,9 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,14 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::{Face, router};
 use crate::limits;
 use crate::listener::{Peer, Stream};
 use crate::shutdown::Shutdown;
 
 /// Serves a connection until it ends, or the server has drained.
-pub async fn serve(face: Arc<Face>, stream: Stream, peer: Peer, shutdown: Shutdown) {
-    let service = TowerToHyperService::new(router(face));
+pub async fn serve(endpoints: Router, stream: Stream, peer: Peer, shutdown: Shutdown) {
+    let service = TowerToHyperService::new(endpoints);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -21,7 +21,6 @@ use super::caller::Entry;
 use super::pairs::{Write, Written};
 use super::problem::Problem;
 use super::status::too_much;
-use super::tokens::Seat;
 use crate::limits;
 
 const BINARY: &str = "application/octet-stream";
@@ -174,7 +173,7 @@ pub(super) async fn put(
         None => StatusCode::CREATED,
         Some(_) => StatusCode::OK,
     };
-    let is_committed = !matches!(seat, Seat::Token(..));
+    let is_committed = !seat.is_in_transaction();
     let etag = format!("\"{}\"", written.new_version).parse();
     let mut response = (status, Json(written)).into_response();
     if let (true, Ok(etag)) = (is_committed, etag) {

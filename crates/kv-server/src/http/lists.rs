@@ -310,14 +310,14 @@ impl<W: Written + 'static> Listing<W> {
     /// Whether what comes next would still be of the same state: a transaction that was aborted
     /// has neither view nor locks, and a view of its own has its age, too.
     fn check_live(&mut self) -> Result<(), Problem> {
-        match self.seat {
-            Seat::Token(..) => Ok(self.seat.session().check_live(None)?),
-            Seat::Own(..) if self.asked.elapsed() > self.age_max => {
-                let (txn, reason) = (TxnId(0), AbortReason::ViewAge);
-                Err(kv_core::Error::Aborted { txn, reason }.into())
-            }
-            Seat::Own(..) => Ok(()),
+        if self.seat.is_in_transaction() {
+            return Ok(self.seat.session().check_live(None)?);
         }
+        if self.asked.elapsed() > self.age_max {
+            let (txn, reason) = (TxnId(0), AbortReason::ViewAge);
+            return Err(kv_core::Error::Aborted { txn, reason }.into());
+        }
+        Ok(())
     }
 
     /// The pieces from here on, made by a task as they are taken.

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -12,6 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use kv_core::TxnInfo;
 use kv_protocol::{Format, Request};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,6 +22,7 @@ use tokio_util::io::ReaderStream;
 use super::Face;
 use super::caller::Caller;
 use super::problem::Problem;
+use crate::clients::DETACHED;
 use crate::command::{Job, Listed, Listing, Next};
 use crate::limits;
 
@@ -132,7 +135,7 @@ pub(super) async fn shards(State(face): State<Arc<Face>>) -> Result<Json<Value>,
     Ok(Json(json!({"shards": told["rows"].take()})))
 }
 
-/// The clients that are connected, and what they have open.
+/// The clients that are connected, the transactions that have a token, and what each has open.
 #[utoipa::path(get, path = "/v1/transactions", tag = "status",
     responses((status = 200, body = serde_json::Value), (status = "default", response = Problem)))]
 pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
@@ -141,8 +144,12 @@ pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<V
         .iter()
         .map(|of| {
             let state = of.state();
+            let open: Vec<Value> =
+                state.open.iter().map(|info| transaction(info, state.active)).collect();
             json!({
                 "session": of.id,
+                "detached": of.local_address == DETACHED,
+                "transactions": open,
                 "address": of.address,
                 "name": state.name,
                 "age_in_ms": of.age().as_millis() as u64,
@@ -153,6 +160,18 @@ pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<V
         .collect();
     let open = face.server.database().stats().transactions_open;
     Ok(Json(json!({"transactions_open": open, "sessions": rows})))
+}
+
+/// An open transaction, as TRANSACTIONS has it.
+fn transaction(info: &TxnInfo, as_of: Instant) -> Value {
+    json!({
+        "id": info.txn.0,
+        "parent": info.parent.map(|parent| parent.0),
+        "isolation": info.isolation.to_string(),
+        "state": if info.is_aborted { "aborted" } else { "open" },
+        "age_in_ms": (info.age + as_of.elapsed()).as_millis() as u64,
+        "writes": info.writes,
+    })
 }
 
 /// How the cache does: what is in memory, and what had to be read from disk.

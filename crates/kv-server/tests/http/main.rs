@@ -9,6 +9,7 @@ mod keys;
 mod lists;
 mod pairs;
 mod race;
+mod tokens;
 mod transactions;
 
 use client::{Http, Reply};

@@ -76,7 +76,7 @@ impl Session {
         // Of a view of the newest, not before the revision was chosen: nothing in it is later.
         let as_of_ms = || options.at.map_or_else(|| self.shared.now_ms(), |at| order.time_of(at));
         let view = view.map(|revision| ReadView { revision, opened: now, as_of_ms: as_of_ms() });
-        Tree::new(self.shared.next_tree(), isolation, view)
+        Tree::new(self.shared.next_tree(), self.id, isolation, view)
     }
 
     fn begin_child(&mut self, parent: TxnId, options: BeginOptions) -> Result<TxnId, Error> {
@@ -114,7 +114,7 @@ impl Session {
         begun.map_or(Err(Error::Limit { limit: Limit::Transactions, max }), |_| Ok(()))
     }
 
-    fn next_txn(&mut self) -> TxnId {
+    pub(super) fn next_txn(&mut self) -> TxnId {
         self.txns_begun += 1;
         TxnId(self.txns_begun)
     }

@@ -1,5 +1,6 @@
 //! A session: what one client has open, and every command that it can give. This file has the
-//! names and the waiting; [`lifecycle`], [`read`] and [`write`] have the commands.
+//! names and the waiting; [`lifecycle`], [`read`] and [`write`] have the commands, [`detached`]
+//! what a transaction is that leaves its session.
 //!
 //! A session is owned by one thread or task at a time; only its locks are seen by others. Its
 //! transactions are numbered 1, 2, 3 …; a command that names none runs in the one begun last that
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use self::group::Progress;
 use super::scan::Search;
-use super::tree::{Touched, Tree};
+use super::tree::Tree;
 use super::work::{Pending, Work};
 use crate::critical::Critical;
 use crate::db::{Database, Shared};
@@ -24,6 +25,7 @@ use crate::store::record::Record;
 use crate::types::{Isolation, Revision, SessionId, TreeId, TxnId};
 
 mod delete_all;
+pub(crate) mod detached;
 pub(crate) mod group;
 mod lifecycle;
 mod read;
@@ -99,10 +101,9 @@ pub struct TxnInfo {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>) -> Session {
-        let id = SessionId(shared.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1);
         Session {
+            id: shared.next_session(),
             shared,
-            id,
             txns_begun: 0,
             roots: BTreeMap::new(),
             trees: BTreeMap::new(),
@@ -149,6 +150,11 @@ impl Session {
         !self.roots.is_empty()
     }
 
+    /// How many transactions are open, nested and aborted ones included.
+    pub fn open_count(&self) -> usize {
+        self.roots.len()
+    }
+
     /// Whether any transaction is open that is not aborted.
     pub fn has_live_transactions(&self) -> bool {
         self.trees.values().any(|tree| tree.aborted.is_none())
@@ -184,20 +190,10 @@ impl Session {
     /// Every open transaction, by number.
     pub fn transactions(&self) -> Vec<TxnInfo> {
         let now = self.shared.clock().now();
-        let info = |(&txn, root): (&TxnId, &TxnId)| {
-            let tree = self.trees.get(root)?;
-            let at = tree.scopes.iter().position(|scope| scope.txn == txn)?;
-            let own = |held: &&Touched| held.write.as_ref().is_some_and(|write| write.txn == txn);
-            Some(TxnInfo {
-                txn,
-                parent: at.checked_sub(1).map(|parent| tree.scopes[parent].txn),
-                isolation: tree.isolation,
-                is_aborted: tree.aborted.is_some(),
-                age: now.saturating_duration_since(tree.scopes[at].begun),
-                writes: tree.touched.values().filter(own).count(),
-            })
-        };
-        self.roots.iter().filter_map(info).collect()
+        let mut all: Vec<TxnInfo> =
+            self.trees.values().flat_map(|tree| tree.transactions(now)).collect();
+        all.sort_by_key(|info| info.txn);
+        all
     }
 
     // ---- Waiting.
@@ -236,15 +232,12 @@ impl Session {
 
     /// Aborts a tree whose read view has got too old.
     fn age_view(&mut self, root: TxnId) {
-        let view = self.trees.get(&root).and_then(|tree| tree.view);
-        let Some(view) = view else { return };
-        let age = self.shared.clock().now().saturating_duration_since(view.opened);
-        if age <= self.shared.options.view_age_max {
+        if !self.trees.get(&root).is_some_and(|tree| self.shared.is_view_old(tree)) {
             return;
         }
         self.abandon_wait();
         if let Some(tree) = self.trees.get_mut(&root) {
-            self.shared.abort(tree, AbortReason::ViewAge);
+            self.shared.abort_old_view(tree);
         }
     }
 
@@ -306,13 +299,19 @@ impl Session {
         })
     }
 
-    /// Takes a tree out of the books.
+    /// Takes a tree that ends out of the books.
     fn forget(&mut self, root: TxnId) -> Option<Tree> {
+        let tree = self.take_out(root)?;
+        self.shared.transactions_open.fetch_sub(tree.scopes.len(), Ordering::Relaxed);
+        Some(tree)
+    }
+
+    /// Takes a tree out of this session's books.
+    fn take_out(&mut self, root: TxnId) -> Option<Tree> {
         let tree = self.trees.remove(&root)?;
         for scope in &tree.scopes {
             self.roots.remove(&scope.txn);
         }
-        self.shared.transactions_open.fetch_sub(tree.scopes.len(), Ordering::Relaxed);
         Some(tree)
     }
 
@@ -354,5 +353,22 @@ impl Drop for Session {
 impl Shared {
     fn next_tree(&self) -> TreeId {
         TreeId(self.trees_begun.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn next_session(&self) -> SessionId {
+        SessionId(self.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn is_view_old(&self, tree: &Tree) -> bool {
+        let now = self.clock().now();
+        let age = tree.view.map(|view| now.saturating_duration_since(view.opened));
+        age.is_some_and(|age| age > self.options.view_age_max)
+    }
+
+    /// Aborts a tree if its read view has got too old.
+    fn abort_old_view(&self, tree: &mut Tree) {
+        if self.is_view_old(tree) {
+            self.abort(tree, AbortReason::ViewAge);
+        }
     }
 }

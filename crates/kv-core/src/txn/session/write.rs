@@ -195,7 +195,7 @@ impl Session {
     pub(super) fn single_work(&mut self) -> Work<'_> {
         let shared = &self.shared;
         let tree = self.single.get_or_insert_with(|| {
-            let mut tree = Tree::new(shared.next_tree(), Isolation::Serializable, None);
+            let mut tree = Tree::new(shared.next_tree(), self.id, Isolation::Serializable, None);
             tree.push_scope(TxnId(0), shared.clock().now(), shared.options.lock_wait_max);
             tree
         });

@@ -77,7 +77,8 @@ impl Client {
     /// Makes the connection as if it were new, but for its number.
     pub(super) fn reset(&mut self, out: &mut Vec<u8>) {
         self.end_multi();
-        self.session.rollback_all();
+        self.roll_back_all();
+        self.let_go();
         self.dialect.version = RespVersion::V2;
         self.answer_in_resp();
         let mut state = self.info.state();
@@ -193,8 +194,12 @@ impl Client {
     /// Brings what others are shown of this client up to date; to be called now and then.
     pub(crate) fn tell_state(&mut self) {
         let (queued, watched) = (self.queued(), self.watched());
+        let open = match self.session.has_open_transactions() {
+            true => self.session.transactions(),
+            false => Vec::new(),
+        };
+        self.info.tell_open(open);
         let mut state = self.info.state();
-        state.active = std::time::Instant::now();
         state.command = self.last_command;
         state.queued = queued;
         state.watched = watched;
