@@ -24,6 +24,8 @@ pub(crate) struct Shell {
     open: Vec<OpenTransaction>,
     /// Why what was open is lost, until a ROLLBACK.
     lost: Option<String>,
+    /// Whether something has a token on this connection, and so outlives it.
+    has_token: bool,
     pub(crate) format: Format,
     pub(crate) palette: Palette,
 }
@@ -39,7 +41,8 @@ pub(crate) struct Outcome {
 
 impl Shell {
     pub(crate) fn new(client: Client, format: Format, palette: Palette) -> Self {
-        Shell { client, session: None, open: Vec::new(), lost: None, format, palette }
+        let (session, open, lost, has_token) = (None, Vec::new(), None, false);
+        Shell { client, session, open, lost, has_token, format, palette }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -87,9 +90,11 @@ impl Shell {
             session.send(statement).map(Replied::Text)
         };
         let took = began.elapsed();
+        self.has_token |= result.is_ok() && matches!(&*verb, b"TOKEN" | b"ATTACH");
         let was_open = self.open.len();
         let is_known = self.look_again(&verb, result.is_err());
-        if !is_known && result.is_ok() && (was_open > 0 || verb == b"BEGIN") {
+        let begins = matches!(&*verb, b"BEGIN" | b"ATTACH");
+        if !is_known && result.is_ok() && (was_open > 0 || begins) {
             let reason = "the connection was lost".to_owned();
             return Err(self.lose(reason));
         }
@@ -160,11 +165,15 @@ impl Shell {
     fn lose(&mut self, reason: String) -> Failure {
         self.session = None;
         self.open.clear();
+        let but = match std::mem::take(&mut self.has_token) {
+            true => "; what has a token is still open, ATTACH goes on with it",
+            false => "",
+        };
         let text = format!(
-            "TXN_LOST the transaction was rolled back because its connection was lost ({reason}); \
-             ROLLBACK to go on"
+            "TXN_LOST the transaction was rolled back because its connection was lost ({reason}\
+             {but}); ROLLBACK to go on"
         );
-        self.lost = Some(reason);
+        self.lost = Some(reason + but);
         Failure::new(Exit::TransactionLost, text)
     }
 

@@ -198,6 +198,16 @@ impl Client {
         Ok(Transaction { inner, runtime: Arc::clone(&self.runtime) })
     }
 
+    /// As [`crate::Client::attach`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn attach(&self, token: &str) -> Result<Transaction> {
+        let inner = self.runtime.block_on(self.inner.attach(token))?;
+        Ok(Transaction { inner, runtime: Arc::clone(&self.runtime) })
+    }
+
     /// As [`crate::Client::transaction`]: it may be done more than once.
     ///
     /// # Errors
@@ -357,6 +367,15 @@ impl Transaction {
     pub fn nested(&self) -> Result<Transaction> {
         let inner = self.runtime.block_on(self.inner.nested())?;
         Ok(Transaction { inner, runtime: Arc::clone(&self.runtime) })
+    }
+
+    /// As [`crate::Transaction::token`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn token(&self) -> Result<String> {
+        self.runtime.block_on(self.inner.token())
     }
 
     /// As [`crate::Transaction::commit`].

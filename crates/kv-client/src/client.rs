@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::line::Line;
 use crate::options::{Begin, Scan};
-use crate::pool::Pool;
+use crate::pool::{Lease, Pool};
 use crate::reply;
 use crate::retry::Backoff;
 use crate::rows::Rows;
@@ -279,9 +279,14 @@ impl Client {
     /// [`Error::Busy`] if all connections are in use for as long as a reply may take, or what the
     /// server refuses. Nothing was begun.
     pub async fn begin(&self, begin: impl Into<Begin>) -> Result<Transaction> {
-        let wait_max = self.0.settings.reply_timeout;
-        let lease = self.0.pool.lease(wait_max).await?;
-        Transaction::begin(lease, begin.into(), wait_max).await
+        let (lease, reply_timeout) = self.lease().await?;
+        Transaction::begin(lease, begin.into(), reply_timeout).await
+    }
+
+    /// A connection for a transaction, and how long a reply may take.
+    pub(crate) async fn lease(&self) -> Result<(Lease, Duration)> {
+        let reply_timeout = self.0.settings.reply_timeout;
+        Ok((self.0.pool.lease(reply_timeout).await?, reply_timeout))
     }
 
     /// Does something in a serializable transaction: commits if it answers `Ok`, rolls back

@@ -6,6 +6,7 @@
 //!              │ dropped: ROLLBACK is sent, nobody waits    ► ended: the connection goes back
 //!              │ dropped while a reply is awaited           ► the connection is closed
 //!              │ connection lost, or no reply in time       ► lost: TransactionLost, for ever
+//!              │ given a token                              ► outlives this and its connection
 //! ```
 //!
 //! Every command names the transaction's id. So a command that comes too late, for whatever reason,
@@ -21,6 +22,7 @@ use kv_protocol::Request;
 use kv_protocol::request::{Isolation, Parent, Read};
 use tokio::time::timeout;
 
+use crate::client::Client;
 use crate::commands::{Commands, Execute};
 use crate::connection::{Failure, Frame};
 use crate::error::{Error, Result};
@@ -31,7 +33,8 @@ use crate::reply;
 use crate::rows::Rows;
 use crate::value::Value;
 
-/// An open transaction. Its commands are in the trait [`Commands`]; dropping it rolls it back.
+/// An open transaction. Its commands are in the trait [`Commands`]; dropping it rolls it back,
+/// unless it has a [token](Transaction::token).
 ///
 /// Commands may run at the same time; the server does them in the order in which they were called.
 ///
@@ -61,6 +64,8 @@ struct Tree {
     reply_timeout: Duration,
     /// The server has aborted it, or it is lost: it can only be done again.
     is_doomed: AtomicBool,
+    /// Others may go on with it, so it ends neither with this handle nor with the connection.
+    has_token: AtomicBool,
 }
 
 /// Why a closure's transaction did not commit.
@@ -72,8 +77,7 @@ pub(crate) struct Failed<E> {
 
 impl Transaction {
     pub(crate) async fn begin(lease: Lease, begin: Begin, reply_timeout: Duration) -> Result<Self> {
-        let is_doomed = AtomicBool::new(false);
-        let tree = Arc::new(Tree { lease, reply_timeout, is_doomed });
+        let tree = Tree::on(lease, reply_timeout);
         // If this is dropped halfway, the lease is not clean and its connection is closed.
         let id = tree.call(&Line::of(&begin.request()), reply::id).await;
         let id = id.map_err(|error| match error {
@@ -81,6 +85,18 @@ impl Transaction {
             other => other,
         })?;
         Ok(Transaction::owner(tree, id, begin.isolation(), None))
+    }
+
+    async fn attach(lease: Lease, token: &str, reply_timeout: Duration) -> Result<Self> {
+        let tree = Tree::on(lease, reply_timeout);
+        tree.has_token.store(true, Ordering::Release);
+        let request = Request::Attach { token: token.as_bytes().into() };
+        let id = tree.call(&Line::of(&request), reply::id).await?;
+        let open = tree.call(&Line::of(&Request::Transactions), reply::transactions).await?;
+        let info = open.into_iter().find(|info| info.id == id);
+        let info =
+            info.ok_or_else(|| Error::Protocol(format!("transaction {id} is not listed")))?;
+        Ok(Transaction::owner(tree, id, info.isolation, info.parent))
     }
 
     fn owner(tree: Arc<Tree>, id: u64, isolation: Isolation, parent: Option<u64>) -> Self {
@@ -191,6 +207,35 @@ impl Transaction {
         Ok(Transaction::owner(Arc::clone(tree), child, *isolation, Some(*id)))
     }
 
+    /// The token by which any connection can go on with it: [`Client::attach`], `ATTACH` in lines
+    /// and in RESP, the header `Kv-Transaction` over HTTP. From then on neither dropping it nor
+    /// losing the connection ends it, but only a commit, a rollback or the server's idle limit,
+    /// whoever comes first. Nested ones and their root have the same token.
+    ///
+    /// ```no_run
+    /// use kv_client::{Commands, Isolation};
+    /// # async fn example(client: kv_client::Client) -> kv_client::Result<()> {
+    /// let txn = client.begin(Isolation::Serializable).await?;
+    /// txn.put("order:1", "two chairs").await?;
+    /// let token = txn.token().await?;
+    /// drop(txn);
+    /// // Later, elsewhere:
+    /// client.attach(&token).await?.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As every command. If no reply came the transaction may have a token that nobody knows; then
+    /// it ends by the idle limit.
+    pub async fn token(&self) -> Result<String> {
+        let Open { tree, id, .. } = &*self.open;
+        let token = tree.call(&Line::of(&Request::Token { txn: Some(*id) }), reply::text).await?;
+        tree.has_token.store(true, Ordering::Release);
+        Ok(token)
+    }
+
     /// Commits it. What was acknowledged is as durable as the server's `--durability` says.
     ///
     /// ```no_run
@@ -230,7 +275,7 @@ impl Transaction {
         let result =
             match timeout(tree.reply_timeout, tree.lease.call(&line.bytes, reply::done)).await {
                 Ok(Ok(result)) => line.named(result),
-                Ok(Err(Failure::NotSent(reason))) => Err(tree.lost(reason)),
+                Ok(Err(Failure::NotSent(reason))) => Err(tree.lost(reason, None)),
                 Ok(Err(Failure::Lost(reason))) => Err(line.unanswered(reason)),
                 Err(_) => {
                     let reason = format!("no reply came within {:?}", tree.reply_timeout);
@@ -245,10 +290,11 @@ impl Transaction {
             }
             // What only reads, or only hands something to its parent, leaves nothing unknown.
             Err(Error::OutcomeUnknown { reason, .. })
-                if parent.is_some() || *isolation == Isolation::ReadOnly =>
+                if (parent.is_some() || *isolation == Isolation::ReadOnly)
+                    && !tree.has_token.load(Ordering::Acquire) =>
             {
                 has_tried_commit.store(false, Ordering::Release);
-                Err(tree.lost(reason))
+                Err(tree.lost(reason, None))
             }
             Err(error @ (Error::OutcomeUnknown { .. } | Error::Protocol(_))) => {
                 tree.lease.give_up("the outcome of a commit is unknown");
@@ -321,6 +367,33 @@ impl Transaction {
     }
 }
 
+impl Client {
+    /// Goes on with the transaction of a [token](Transaction::token), on a connection of its own:
+    /// with the innermost that is open. If that is nested, committing it hands its writes to the one
+    /// around it, which the token leads to next.
+    ///
+    /// Dropping it ends nothing.
+    ///
+    /// ```no_run
+    /// use kv_client::Commands;
+    /// # async fn example(client: kv_client::Client, token: &str) -> kv_client::Result<()> {
+    /// let txn = client.attach(token).await?;
+    /// txn.put("order:1", "four chairs").await?;
+    /// txn.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The server answers NOTX if no open transaction has the token, and BUSY while a command of
+    /// somebody else's runs in it. And as [`Client::begin`].
+    pub async fn attach(&self, token: &str) -> Result<Transaction> {
+        let (lease, reply_timeout) = self.lease().await?;
+        Transaction::attach(lease, token, reply_timeout).await
+    }
+}
+
 impl<E: 'static> Failed<E> {
     /// An error of the work itself, which is told to be retryable if it is one of this crate's.
     pub(crate) fn of(error: E) -> Self {
@@ -336,11 +409,21 @@ impl<E: From<Error>> From<Error> for Failed<E> {
 }
 
 impl Tree {
-    async fn call<T>(&self, line: &Line, read: fn(&Frame) -> Result<T>) -> Result<T> {
-        self.answer(self.lease.call(&line.bytes, read)).await
+    fn on(lease: Lease, reply_timeout: Duration) -> Arc<Tree> {
+        let (is_doomed, has_token) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Tree { lease, reply_timeout, is_doomed, has_token })
     }
 
-    async fn answer<T>(&self, call: impl Future<Output = Result<Result<T>, Failure>>) -> Result<T> {
+    async fn call<T>(&self, line: &Line, read: fn(&Frame) -> Result<T>) -> Result<T> {
+        self.answer(Some(line), self.lease.call(&line.bytes, read)).await
+    }
+
+    /// The answer to a call that begins with `line`.
+    async fn answer<T>(
+        &self,
+        line: Option<&Line>,
+        call: impl Future<Output = Result<Result<T>, Failure>>,
+    ) -> Result<T> {
         match timeout(self.reply_timeout, call).await {
             Ok(Ok(result)) => {
                 if let Err(error) = &result {
@@ -348,11 +431,12 @@ impl Tree {
                 }
                 result
             }
-            Ok(Err(Failure::NotSent(reason) | Failure::Lost(reason))) => Err(self.lost(reason)),
+            Ok(Err(Failure::NotSent(reason))) => Err(self.lost(reason, None)),
+            Ok(Err(Failure::Lost(reason))) => Err(self.lost(reason, line)),
             Err(_) => {
                 let reason = format!("no reply came within {:?}", self.reply_timeout);
                 self.lease.give_up(&reason);
-                Err(self.lost(reason))
+                Err(self.lost(reason, line))
             }
         }
     }
@@ -363,7 +447,15 @@ impl Tree {
         }
     }
 
-    fn lost(&self, reason: String) -> Error {
+    /// What it means that the connection is lost, and what was sent last was not answered. With a
+    /// token the transaction is still there.
+    fn lost(&self, reason: String, unanswered: Option<&Line>) -> Error {
+        if self.has_token.load(Ordering::Acquire) {
+            return match unanswered {
+                Some(line) => line.unanswered(reason),
+                None => Error::Disconnected { reason },
+            };
+        }
         self.is_doomed.store(true, Ordering::Release);
         Error::TransactionLost { reason }
     }
@@ -390,7 +482,9 @@ impl Execute for Transaction {
         read: fn(&Frame) -> Result<T>,
     ) -> Result<Vec<T>> {
         let tree = &self.open.tree;
-        tree.answer(tree.lease.call_all(&lines?, read)).await
+        let lines = lines?;
+        let telling = lines.iter().find(|line| line.writes).or(lines.first());
+        tree.answer(telling, tree.lease.call_all(&lines, read)).await
     }
 }
 
@@ -400,6 +494,9 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         let Open { tree, id, parent, has_ended, .. } = &*self.open;
         if !self.is_owner || has_ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if tree.has_token.load(Ordering::Acquire) {
             return;
         }
         // Behind a command that waits for a lock, a rollback would wait, too; the end of the

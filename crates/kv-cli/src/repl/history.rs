@@ -37,12 +37,14 @@ fn path() -> Option<PathBuf> {
     }
 }
 
-/// A line without its password.
+/// A line without its password or token.
 fn redacted(line: &str) -> String {
     let mut words = Words::new(line.as_bytes());
     let verb = words.next_word().ok().flatten();
-    if verb.is_some_and(|verb| verb.bytes.eq_ignore_ascii_case(b"AUTH")) {
-        return "AUTH …".to_owned();
+    for secret in ["AUTH", "ATTACH"] {
+        if verb.as_ref().is_some_and(|verb| verb.bytes.eq_ignore_ascii_case(secret.as_bytes())) {
+            return format!("{secret} …");
+        }
     }
     // \connect kv://user:password@host
     let secret = line.find("://").and_then(|scheme| {
@@ -63,6 +65,7 @@ mod tests {
     #[test]
     fn passwords_are_not_remembered() {
         assert_eq!(redacted("auth ann secret"), "AUTH …");
+        assert_eq!(redacted("attach 9f86d081884c7d659a2feaa0c55ad015"), "ATTACH …");
         assert_eq!(redacted("\\connect kv://ann:secret@host:1"), "\\connect kv://ann:…@host:1");
         assert_eq!(redacted("PUT a kv://host"), "PUT a kv://host");
         assert_eq!(redacted("PUT author x"), "PUT author x");

@@ -18,7 +18,9 @@ fn everything_has_the_same_name() {
     child.delete("a").unwrap();
     child.commit().unwrap();
     assert_eq!(txn.scan(Scan::all()).count(), 2);
-    txn.commit().unwrap();
+    let token = txn.token().unwrap();
+    drop(txn);
+    client.attach(&token).unwrap().commit().unwrap();
     let keys: Result<Vec<_>, Error> =
         client.scan(Scan::all()).map(|pair| pair.map(|(key, _)| key)).collect();
     assert_eq!(keys.unwrap(), ["b", "c"]);

@@ -232,3 +232,70 @@ async fn what_a_closure_has_committed_itself_is_not_done_again() {
     assert_eq!(attempts.load(Ordering::Relaxed), 1);
     assert_eq!(client.get("count").await.unwrap().unwrap(), "1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_leads_to_it_from_anywhere() {
+    let (server, client) = start().await;
+    let txn = client.begin(Isolation::Snapshot).await.unwrap();
+    txn.put("k", "1").await.unwrap();
+    let child = txn.nested().await.unwrap();
+    child.put("child", "1").await.unwrap();
+    let token = child.token().await.unwrap();
+    assert_eq!(txn.token().await.unwrap(), token, "the tree has one");
+    // Neither of them ends it.
+    drop((child, txn));
+    let other = Client::connect(&server.address().to_string()).await.unwrap();
+    let child = other.attach(&token).await.unwrap();
+    assert_eq!(child.get("child").await.unwrap().unwrap(), "1");
+    child.commit().await.unwrap();
+    let root = other.attach(&token).await.unwrap();
+    assert_eq!(root.scan(Scan::all()).collect().await.unwrap().len(), 2);
+    assert_eq!(client.get("k").await.unwrap(), None);
+    root.commit().await.unwrap();
+    assert_eq!(client.count(Scan::all()).await.unwrap(), 2);
+    let unknown = client.attach(&token).await.unwrap_err();
+    assert_eq!(unknown.server_code(), Some(ErrorCode::NoTransaction), "{unknown}");
+    // Ended by a rollback, it is gone for whoever else has it.
+    let one = client.begin(Isolation::Serializable).await.unwrap();
+    let two = other.attach(&one.token().await.unwrap()).await.unwrap();
+    two.rollback().await.unwrap();
+    let over = one.put("k", "2").await.unwrap_err();
+    assert_eq!(over.server_code(), Some(ErrorCode::NoTransaction), "{over}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_token_a_lost_connection_loses_nothing() {
+    let (server, client) = start().await;
+    let txn = client.begin(Isolation::Serializable).await.unwrap();
+    txn.put("k", "1").await.unwrap();
+    let token = txn.token().await.unwrap();
+    // All connections are cut; what has a token is none.
+    let mut operator = server.connect();
+    operator.send_raw("*2\r\n$6\r\nCLIENT\r\n$4\r\nLIST\r\n");
+    let bytes: usize = operator.read_line().trim_end()[1..].parse().unwrap();
+    let mut listed = String::new();
+    while listed.len() < bytes {
+        listed += &operator.read_line();
+        listed.push('\n');
+    }
+    operator.read_line();
+    for row in listed.lines().filter(|row| !row.contains("laddr=detached")) {
+        let id = row.split(' ').next().unwrap().trim_start_matches("id=");
+        operator.send_raw(format!(
+            "*4\r\n$6\r\nCLIENT\r\n$4\r\nKILL\r\n$2\r\nID\r\n${}\r\n{id}\r\n",
+            id.len()
+        ));
+    }
+    let error = loop {
+        match txn.get("k").await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Disconnected { .. }), "{error}");
+    assert!(!txn.is_doomed());
+    let again = client.attach(&token).await.unwrap();
+    assert_eq!(again.get("k").await.unwrap().unwrap(), "1");
+    again.commit().await.unwrap();
+    assert_eq!(client.get("k").await.unwrap().unwrap(), "1");
+}
