@@ -369,8 +369,8 @@ impl Transaction {
 
 impl Client {
     /// Goes on with the transaction of a [token](Transaction::token), on a connection of its own:
-    /// with the innermost that is open. If that is nested, committing it hands its writes to the one
-    /// around it, which the token leads to next.
+    /// with the innermost that is open. If that is nested, its commit hands its writes to the one
+    /// around it, to which the token leads next.
     ///
     /// Dropping it ends nothing.
     ///
