@@ -1,5 +1,5 @@
-//! The page at `/`: what the server is doing now, and what is in it. It only reads, through the
-//! same endpoints as everybody, and loads nothing from elsewhere.
+//! The page at `/`: what the server is doing now, and what is in it. It uses the same endpoints as
+//! everybody, reads only unless its switch is on, and loads nothing from elsewhere.
 
 use axum::extract::Path;
 use axum::http::header;

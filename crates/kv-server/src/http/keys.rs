@@ -160,13 +160,14 @@ pub(super) async fn put(
         }
     };
     let condition = condition(&headers)?;
-    let mut seat = face.seat(&headers)?;
     let value = body::read(body, face.server.config().value_bytes_max).await?;
     if kind == ValueKind::Json {
         kv_protocol::json_value::check_json(&value)
             .map_err(|error| Problem::bad_request(format!("Invalid JSON: {error}")))?;
     }
     let ttl_s = parameters.number("ttl")?;
+    // Not before its body has come: nobody else can do anything in the transaction meanwhile.
+    let mut seat = face.seat(&headers)?;
     let write = Write { key: &key, value: &value, kind, ttl_s, condition };
     let written = write.done(&face, &mut seat).await?;
     let status = match written.previous_version {

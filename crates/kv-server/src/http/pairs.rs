@@ -39,13 +39,26 @@ pub(super) struct Written {
     pub(super) new_version: u64,
     /// The version before; null if there was no such key.
     pub(super) previous_version: Option<u64>,
+}
+
+/// What a write came to, and what is kept now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Put {
+    #[serde(flatten)]
+    written: Written,
     /// How many versions are kept, this one included.
     total_versions: u64,
 }
 
 impl Write<'_> {
-    /// Does it, in the caller's transaction if there is one, and tells what was there before.
-    pub(super) async fn done(&self, face: &Face, caller: &mut Caller) -> Result<Written, Problem> {
+    /// Does it, in the caller's transaction if there is one, and tells what was there before; and
+    /// how many versions of the key were kept, at most `count_max`.
+    async fn counted(
+        &self,
+        face: &Face,
+        caller: &mut Caller,
+        count_max: u64,
+    ) -> Result<(Written, u64), Problem> {
         face.check_sizes(self.key, self.value)?;
         if self.ttl_s == Some(0) {
             return Err(Problem::bad_request("ttl is in whole seconds, at least 1"));
@@ -64,23 +77,27 @@ impl Write<'_> {
                         }
                     }
                     let new = session.meta(None, key)?.map_or(Version(0), |meta| meta.version);
-                    let kept = session.history(key, None)?.len() as u64 + 1;
+                    let kept = match count_max {
+                        0 => 0,
+                        _ => session.history(key, Some(count_max))?.len() as u64,
+                    };
                     Ok((before.map(|meta| meta.version.0), new.0, kept))
                 })
             })
             .await?;
-        let kept_max = match face.server.config().history {
-            crate::config::History::All => u64::MAX,
-            crate::config::History::Newest(newest) => newest.get().into(),
-        };
-        Ok(Written {
+        let written = Written {
             operation: if before.is_some() { "update" } else { "create" },
             key: body::key_name(self.key),
             version: new,
             new_version: new,
             previous_version: before,
-            total_versions: kept.min(kept_max),
-        })
+        };
+        Ok((written, kept))
+    }
+
+    /// Does it, in the caller's transaction if there is one, and tells what was there before.
+    pub(super) async fn done(&self, face: &Face, caller: &mut Caller) -> Result<Written, Problem> {
+        Ok(self.counted(face, caller, 0).await?.0)
     }
 }
 
@@ -139,12 +156,11 @@ pub(super) async fn get_key(
         }
         Some(version) => {
             let none = || Problem::not_found(format!("Key '{name}' version {version} not found"));
-            let value = seat.run(|session| session.get_version(&key, Version(version))).await?;
-            let value = value.ok_or_else(none)?;
-            let history = seat.run(|session| session.history(&key, None)).await?;
-            let past = history.iter().find(|past| past.version.0 == version);
-            let timestamp = past.map(|past| past.updated_ms as f64 / 1000.0);
-            Found { key: name.clone(), value: body::shown(&value), version, timestamp }
+            let past = seat.run(|session| session.past(&key, Version(version))).await?;
+            let past = past.ok_or_else(none)?;
+            let value = body::shown(past.value.as_ref().ok_or_else(none)?);
+            let timestamp = Some(past.updated_ms as f64 / 1000.0);
+            Found { key: name.clone(), value, version, timestamp }
         }
     };
     let etag = format!("\"{}\"", found.version).parse();
@@ -167,20 +183,27 @@ pub(super) struct PutBody {
 /// Set a key, and tell which version that made.
 #[utoipa::path(post, path = "/put/{key}", tag = "pairs", request_body = PutBody,
     params(("key" = String, Path), ("Kv-Transaction" = Option<String>, Header)),
-    responses((status = 200, body = Written), (status = "default", response = Problem)))]
+    responses((status = 200, body = Put), (status = "default", response = Problem)))]
 pub(super) async fn put_key(
     State(face): State<Arc<Face>>,
     headers: HeaderMap,
     uri: Uri,
     bytes: axum::body::Body,
-) -> Result<Json<Written>, Problem> {
+) -> Result<Json<Put>, Problem> {
     let key = body::key(&uri, "/put/")?;
     let PutBody { value } = face.json(&headers, bytes).await?;
     let (value, kind) = body::stored(&value)?;
     let condition = condition(&headers)?;
     let mut seat = face.seat(&headers)?;
     let write = Write { key: &key, value: &value, kind, ttl_s: None, condition };
-    Ok(Json(write.done(&face, &mut seat).await?))
+    // This write included.
+    let kept_max = match face.server.config().history {
+        crate::config::History::All => u64::MAX,
+        crate::config::History::Newest(newest) => newest.get().into(),
+    };
+    let (written, before) = write.counted(&face, &mut seat, kept_max).await?;
+    let total_versions = before.saturating_add(1).min(kept_max);
+    Ok(Json(Put { written, total_versions }))
 }
 
 /// A key and its value.

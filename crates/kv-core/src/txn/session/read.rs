@@ -88,11 +88,19 @@ impl Session {
     ///
     /// [`Error::Pruned`] if it is no longer kept.
     pub fn get_version(&mut self, key: &[u8], version: Version) -> Step<Option<Value>> {
+        Ok(self.past(key, version)?.and_then(|past| past.value))
+    }
+
+    /// One committed version of a key, with its commit. Otherwise as [`Session::get_version`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn past(&mut self, key: &[u8], version: Version) -> Step<Option<Past>> {
         self.shared.check_key(key)?;
         let revision = self.readable();
         let found = self.shared.version(key, version, revision, &mut self.fetching)?;
-        let found = found.filter(|record| !record.is_tombstone());
-        found.as_ref().map(Value::of).transpose()
+        found.as_ref().map(Past::of).transpose()
     }
 
     /// The value that a key had at a revision, as of the time of that commit. Takes no lock, and

@@ -1,5 +1,6 @@
 // The page at /: asks the server what everybody may ask, once a second, and shows it. Nothing here
-// changes anything. Text from the store is only ever set as text, never as markup.
+// changes anything unless the switch is on, and then only what is still as it was shown. Text from
+// the store is only ever set as text, never as markup.
 "use strict";
 
 const POINTS = 90;
@@ -10,11 +11,12 @@ const made = (name, text) => {
   if (text !== undefined) element.textContent = text;
   return element;
 };
-const ask = async (path) => {
-  const reply = await fetch(path, { headers: { accept: "application/json" } });
+const send = async (path, options) => {
+  const reply = await fetch(path, options);
   if (!reply.ok) throw new Error((await reply.json().catch(() => ({}))).detail || reply.statusText);
-  return reply.json();
+  return reply;
 };
+const ask = async (path) => (await send(path, { headers: { accept: "application/json" } })).json();
 const grouped = (number) => Math.round(number).toLocaleString("en");
 const size = (bytes) => {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -76,17 +78,22 @@ function facts(stats) {
   at("facts").replaceChildren(...rows.flatMap(([name, value]) => [made("dt", name), made("dd", value)]));
 }
 
-function table(id, rows) {
+function table(id, rows, is_marked = () => false) {
   const made_rows = rows.map((cells) => {
     const row = made("tr");
-    row.append(...cells.map((cell) => {
-      const field = made("td", cell ?? "");
-      if (cell === "waiting") field.className = "waiting";
-      return field;
-    }));
+    if (is_marked(cells)) row.className = "waiting";
+    row.append(...cells.map((cell) => made("td", cell ?? "")));
     return row;
   });
   at(id).tBodies[0].replaceChildren(...made_rows);
+}
+
+// Whether a lock is held or waited for, and whom for: those who hold one on the same key.
+function lock_state(lock, locks) {
+  if (lock.state !== "waiting" || lock.key === undefined) return lock.state;
+  const holders = locks.filter((of) => of.key === lock.key && of.state === "held"
+    && of.session !== lock.session);
+  return holders.length ? `waiting for ${holders.map((of) => of.session).join(", ")}` : "waiting";
 }
 
 async function look() {
@@ -118,11 +125,20 @@ async function look() {
       return bar;
     }));
     const waiting = (lock) => (lock.state === "waiting" ? 0 : 1);
-    table("locks", locks.locks.sort((a, b) => waiting(a) - waiting(b)).slice(0, 50).map((lock) => [
-      lock.session, lock.transaction, lock.key ?? lock.range, lock.mode, lock.state, lock.age_in_ms,
-    ]));
-    const shown = clients.sessions.filter((of) => of.address !== "http").slice(0, 50);
-    table("clients", shown.map((of) => [of.session, of.address, of.name, of.command, of.idle_in_ms]));
+    const most_wanted = locks.locks.sort((a, b) => waiting(a) - waiting(b)).slice(0, 50);
+    table("locks", most_wanted.map((lock) => [lock.session, lock.transaction, lock.key ?? lock.range,
+      lock.mode, lock_state(lock, locks.locks), lock.age_in_ms]),
+    (cells) => cells[4].startsWith("waiting"));
+    // Those that serve HTTP come and go with the requests; what has a token stays.
+    const sessions = clients.sessions.filter((of) => of.address !== "http" || of.detached);
+    sessions.sort((a, b) => b.transactions.length - a.transactions.length);
+    table("clients", sessions.slice(0, 50).flatMap((of) => {
+      const client = [of.session, of.address + (of.detached ? ", by token" : ""), of.name, of.command,
+        of.idle_in_ms];
+      if (!of.transactions.length) return [client];
+      return of.transactions.map((txn, nth) => [...(nth ? ["", "", "", "", ""] : client), txn.id,
+        txn.isolation, txn.state, txn.age_in_ms, txn.writes]);
+    }));
     at("state").textContent = `version ${stats.version}, up ${grouped(stats.uptime_s)} s`;
     at("state").className = "";
   } catch (error) {
@@ -141,12 +157,13 @@ const key_path = (name) => {
   if (!name.startsWith("base64:")) return encodeURIComponent(name);
   return [...atob(name.slice(7))].map((c) => "%" + c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
 };
-const as_text = (value) => {
-  if (value === null || value === undefined) return "";
+const as_text = ({ value, deleted }) => {
+  if (deleted) return null;
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 };
 
 async function list(after) {
+  at("told").hidden = true;
   const query = new URLSearchParams({ limit: PAGE });
   if (at("prefix").value) query.set("prefix", at("prefix").value);
   // It comes percent-encoded, since it may be any bytes.
@@ -163,11 +180,13 @@ async function list(after) {
 }
 
 async function show(key, button) {
+  at("told").hidden = true;
   document.querySelectorAll("#keys [aria-current]").forEach((of) => of.removeAttribute("aria-current"));
   button?.setAttribute("aria-current", "true");
   const { versions } = await ask(`/v1/history/${key_path(key)}?limit=100`);
   at("key").hidden = false;
   at("key-name").textContent = key;
+  edit(key).catch(tell);
   const buttons = versions.map((version, nth) => {
     const item = made("li"), button = made("button", `${version.version}${version.deleted ? " deleted" : ""}`);
     button.title = new Date(version.timestamp * 1000).toISOString();
@@ -185,8 +204,7 @@ function compare(version, older, button) {
   at("shown-title").textContent = older
     ? `version ${version.version}, and what changed since ${older.version}`
     : `version ${version.version}`;
-  const lines = older ? difference(as_text(older.value), as_text(version.value))
-    : [[" ", as_text(version.value)]];
+  const lines = older ? difference(as_text(older), as_text(version)) : [[" ", as_text(version)]];
   at("shown").replaceChildren(...lines.map(([kind, text]) =>
     made({ "+": "ins", "-": "del" }[kind] ?? "div", text || "\u200b")));
 }
@@ -194,7 +212,8 @@ function compare(version, older, button) {
 // Lines that were removed and added: the longest common subsequence; of long texts only the middle
 // that differs.
 function difference(old_text, new_text) {
-  const a = old_text.split("\n"), b = new_text.split("\n");
+  // Of what is deleted there is no line, not even an empty one.
+  const a = old_text?.split("\n") ?? [], b = new_text?.split("\n") ?? [];
   let start = 0, end = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
   while (end < a.length - start && end < b.length - start
@@ -226,7 +245,71 @@ function difference(old_text, new_text) {
   return [...same(a.slice(0, start)), ...middle, ...same(a.slice(a.length - end))];
 }
 
-const tell = (error) => { at("state").textContent = error.message; at("state").className = "bad"; };
+// ---- Changes, when the switch is on.
+
+// What is edited: a key and its version, or a new one.
+let edited = null;
+
+async function edit(key) {
+  disarm();
+  edited = { key, version: null };
+  at("name").value = key ?? "";
+  at("value").value = "";
+  at("new-name").hidden = key !== null;
+  at("delete").hidden = key === null;
+  at("edit").querySelectorAll("textarea, button").forEach((of) => { of.disabled = false; });
+  if (key === null) return;
+  const reply = await fetch(`/v1/kv/${key_path(key)}`);
+  if (reply.status === 404) { at("delete").hidden = true; return; }
+  const bytes = await reply.arrayBuffer();
+  if (edited.key !== key) return;
+  edited.version = reply.headers.get("etag");
+  at("kind").value = reply.headers.get("content-type") === "application/json" ? "application/json" : "text/plain";
+  try {
+    at("value").value = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    at("value").value = "(not text: it cannot be changed here)";
+    at("value").disabled = at("edit").querySelector("button").disabled = true;
+  }
+}
+
+// Only over the version that was shown: somebody else's change is never lost.
+async function change(method, body) {
+  const key = edited.key ?? at("name").value;
+  const condition = edited.version ? { "if-match": edited.version } : { "if-none-match": "*" };
+  const headers = { ...condition, ...(body === undefined ? {} : { "content-type": at("kind").value }) };
+  await send(`/v1/kv/${key_path(key)}`, { method, headers, body });
+  await list();
+  const of = [...at("keys").querySelectorAll("button")].find((button) => button.textContent === key);
+  await show(key, of);
+}
+
+const disarm = () => { at("delete").textContent = "Delete"; };
+at("writing").addEventListener("change", () => {
+  document.querySelectorAll(".writes").forEach((of) => { of.hidden = !at("writing").checked; });
+});
+at("new").addEventListener("click", () => {
+  at("key").hidden = false;
+  at("key-name").textContent = "new key";
+  at("versions").replaceChildren();
+  at("shown").replaceChildren();
+  at("shown-title").textContent = "";
+  edit(null);
+  at("name").focus();
+});
+at("edit").addEventListener("submit", (event) => {
+  event.preventDefault();
+  change("PUT", at("value").value).catch(tell);
+});
+at("delete").addEventListener("click", () => {
+  if (at("delete").textContent === "Delete") { at("delete").textContent = "Delete it: sure?"; return; }
+  disarm();
+  change("DELETE").catch(tell);
+});
+at("delete").addEventListener("blur", disarm);
+
+// Stays until something else is asked for.
+const tell = (error) => { at("told").textContent = error.message; at("told").hidden = false; };
 at("search").addEventListener("submit", (event) => { event.preventDefault(); list().catch(tell); });
 at("more").addEventListener("click", () => list(next).catch(tell));
 at("keys").addEventListener("keydown", (event) => {
