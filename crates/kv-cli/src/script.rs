@@ -13,7 +13,7 @@ use kv_protocol::word::write_word;
 use crate::args::Options;
 use crate::exit::{Exit, Failure};
 use crate::render::Format;
-use crate::shell::Shell;
+use crate::shell::{Shell, controls_transactions, verb};
 use crate::statement::{Statement, Statements, split};
 
 /// The statement that the words of the command line make. The word `-x` stands for what comes on
@@ -103,7 +103,7 @@ fn run(
     }
     let mut first_failure = None;
     while let Some(Statement { line, text }) = next()? {
-        let done = match options.txn && controls_transactions(&text) {
+        let done = match options.txn && controls_transactions(&verb(&text)) {
             true => Err(Failure::usage("with --txn the file is one transaction, and has none")),
             false => shell.run(&text, &mut out),
         };
@@ -127,10 +127,4 @@ fn run(
         shell.run(b"COMMIT", &mut io::sink())?;
     }
     Ok(first_failure.unwrap_or(Exit::Ok))
-}
-
-/// Whether a statement begins or ends a transaction.
-fn controls_transactions(statement: &[u8]) -> bool {
-    let spec = kv_protocol::command::find(&crate::shell::verb(statement));
-    spec.is_some_and(|spec| spec.flags.controls_transactions)
 }

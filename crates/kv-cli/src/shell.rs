@@ -179,8 +179,7 @@ impl Shell {
 
     /// Asks what is open, if that may have changed; whether it is known.
     fn look_again(&mut self, verb: &[u8], has_failed: bool) -> bool {
-        let controls =
-            kv_protocol::command::find(verb).is_some_and(|spec| spec.flags.controls_transactions);
+        let controls = controls_transactions(verb);
         let may_have_ended_one = has_failed && !self.open.is_empty();
         if !controls && !may_have_ended_one {
             return true;
@@ -220,6 +219,11 @@ impl Replied {
             }
         }
     }
+}
+
+/// Whether a command begins or ends a transaction.
+pub(crate) fn controls_transactions(verb: &[u8]) -> bool {
+    kv_protocol::command::find(verb).is_some_and(|spec| spec.flags.controls_transactions)
 }
 
 /// The command of a statement, in upper case.

@@ -28,7 +28,7 @@ use crate::commands::Commands as _;
 use crate::error::{Error, Result};
 use crate::options::{Begin, Isolation, Put, Scan};
 use crate::reply::{Meta, OpenTransaction, Reply, TimeToLive, Version};
-use crate::retry::Backoff;
+use crate::retry::Attempts;
 use crate::rows::Pair;
 use crate::value::{IntoValue, Value};
 
@@ -234,8 +234,7 @@ impl Client {
         E: From<Error> + 'static,
     {
         let begin = begin.into();
-        let mut backoff = Backoff::default();
-        let mut attempt = 1;
+        let mut attempts = Attempts::new(self.attempts_max);
         loop {
             let failed = match self.begin(begin) {
                 Ok(transaction) => match transaction.run(&work) {
@@ -244,11 +243,7 @@ impl Client {
                 },
                 Err(error) => error.into(),
             };
-            if !failed.again || attempt == self.attempts_max {
-                return Err(failed.error);
-            }
-            attempt += 1;
-            std::thread::sleep(backoff.pause());
+            std::thread::sleep(attempts.pause_after(failed)?);
         }
     }
 

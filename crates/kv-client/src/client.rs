@@ -33,7 +33,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::commands::{Commands, Execute};
-use crate::connection::{Connection, Failure, Frame};
+use crate::connection::{Connection, Failure, Frame, no_reply};
 use crate::connector::Connector;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -41,7 +41,7 @@ use crate::line::Line;
 use crate::options::{Begin, Scan};
 use crate::pool::{Lease, Pool};
 use crate::reply;
-use crate::retry::Backoff;
+use crate::retry::{Attempts, Backoff};
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::transaction::{Failed, Transaction};
@@ -354,8 +354,7 @@ impl Client {
         E: From<Error> + 'static,
     {
         let begin = begin.into();
-        let mut backoff = Backoff::default();
-        let mut attempt = 1;
+        let mut attempts = Attempts::new(self.0.settings.attempts_max);
         loop {
             let failed = match self.begin(begin).await {
                 Ok(transaction) => {
@@ -367,11 +366,7 @@ impl Client {
                 }
                 Err(error) => Failed::from(error),
             };
-            if !failed.again || attempt == self.0.settings.attempts_max {
-                return Err(failed.error);
-            }
-            attempt += 1;
-            sleep(backoff.pause()).await;
+            sleep(attempts.pause_after(failed)?).await;
         }
     }
 
@@ -487,7 +482,7 @@ impl Client {
         let reply_timeout = self.0.settings.reply_timeout;
         let in_time = timeout(reply_timeout, attempt).await;
         in_time.unwrap_or_else(|_| {
-            let reason = format!("no reply came within {reply_timeout:?}");
+            let reason = no_reply(reply_timeout);
             Err(match used {
                 Some(connection) => {
                     connection.give_up_if_silent_since(asked);

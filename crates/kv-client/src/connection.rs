@@ -60,6 +60,11 @@ const ENDED: &str = "the runtime of the client has ended";
 #[derive(Clone)]
 pub(crate) struct Connection(Arc<Handle>);
 
+/// Why a connection is given up on which nothing is answered.
+pub(crate) fn no_reply(reply_timeout: Duration) -> String {
+    format!("no reply came within {reply_timeout:?}")
+}
+
 struct Handle {
     shared: Arc<Shared>,
     reader: AbortHandle,
@@ -180,6 +185,20 @@ impl Connection {
             self.give_up(reason);
         }
         Ok(result)
+    }
+
+    /// What comes of a call, if it is answered in time. If not, the connection is given up: what
+    /// comes later would be taken for the reply to another command.
+    pub(crate) async fn in_time<T>(
+        &self,
+        reply_timeout: Duration,
+        call: impl Future<Output = Result<Result<T, Error>, Failure>>,
+    ) -> Result<Result<T, Error>, Failure> {
+        timeout(reply_timeout, call).await.unwrap_or_else(|_| {
+            let reason = no_reply(reply_timeout);
+            self.give_up(&reason);
+            Err(Failure::Lost(reason))
+        })
     }
 
     /// Sends lines in one go, and reads the reply to each. A line that is refused does not keep the

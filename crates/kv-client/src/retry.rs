@@ -7,6 +7,34 @@
 use std::time::Duration;
 
 use crate::limits::{BACKOFF_MAX, BACKOFF_MIN};
+use crate::transaction::Failed;
+
+/// How often something is done again.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: u32,
+    backoff: Backoff,
+}
+
+impl Attempts {
+    /// So many, the first one included.
+    pub(crate) fn new(attempts_max: u32) -> Self {
+        Attempts { left: attempts_max, backoff: Backoff::default() }
+    }
+
+    /// How long to wait before it is done again, if it is.
+    ///
+    /// # Errors
+    ///
+    /// What it failed with, if that was the last time.
+    pub(crate) fn pause_after<E>(&mut self, failed: Failed<E>) -> Result<Duration, E> {
+        self.left = self.left.saturating_sub(1);
+        if !failed.again || self.left == 0 {
+            return Err(failed.error);
+        }
+        Ok(self.backoff.pause())
+    }
+}
 
 /// Draws one pause after the other.
 #[derive(Debug)]

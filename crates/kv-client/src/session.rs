@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use kv_protocol::word::Words;
 use kv_protocol::{Format, Request};
-use tokio::time::timeout;
 
 use crate::connection::{Connection, Failure, Frame};
 use crate::error::{Error, Result};
@@ -119,16 +118,10 @@ impl Session {
         line: &Line,
         call: impl Future<Output = Result<Result<T>, Failure>>,
     ) -> Result<T> {
-        match timeout(self.reply_timeout, call).await {
-            Ok(Ok(result)) => line.named(result),
-            Ok(Err(Failure::NotSent(reason))) => Err(Error::Disconnected { reason }),
-            Ok(Err(Failure::Lost(reason))) => Err(line.unanswered(reason)),
-            Err(_) => {
-                let reason = format!("no reply came within {:?}", self.reply_timeout);
-                // What comes later would be taken for the reply to another command by a reader.
-                self.connection.give_up(&reason);
-                Err(line.unanswered(reason))
-            }
+        match self.connection.in_time(self.reply_timeout, call).await {
+            Ok(result) => line.named(result),
+            Err(Failure::NotSent(reason)) => Err(Error::Disconnected { reason }),
+            Err(Failure::Lost(reason)) => Err(line.unanswered(reason)),
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::connection::Frame;
 use crate::error::{Error, Result};
 use crate::line::Line;
 use crate::options::{Begin, Scan};
-use crate::retry::Backoff;
+use crate::retry::Attempts;
 use crate::rows::Pair;
 use crate::transaction::Failed;
 
@@ -160,8 +160,7 @@ impl ShardedClient {
         R: Future<Output = Result<T, E>>,
         E: From<Error> + 'static,
     {
-        let mut backoff = Backoff::default();
-        let mut attempt = 1;
+        let mut attempts = Attempts::new(crate::limits::ATTEMPTS_MAX);
         loop {
             let transaction = self.begin(kv_protocol::Isolation::Serializable);
             let result = work(transaction.clone()).await;
@@ -169,11 +168,7 @@ impl ShardedClient {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
-            if !failed.again || attempt == crate::limits::ATTEMPTS_MAX {
-                return Err(failed.error);
-            }
-            attempt += 1;
-            tokio::time::sleep(backoff.pause()).await;
+            tokio::time::sleep(attempts.pause_after(failed)?).await;
         }
     }
 

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use kv_protocol::Request;
 use kv_protocol::request::{Isolation, Parent, Read};
-use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::commands::{Commands, Execute};
@@ -272,17 +271,12 @@ impl Transaction {
         // Until it is known to have come to nothing.
         has_tried_commit.store(true, Ordering::Release);
         let line = Line::of(&Request::Commit { txn: Some(*id) });
-        let result =
-            match timeout(tree.reply_timeout, tree.lease.call(&line.bytes, reply::done)).await {
-                Ok(Ok(result)) => line.named(result),
-                Ok(Err(Failure::NotSent(reason))) => Err(tree.lost(reason, None)),
-                Ok(Err(Failure::Lost(reason))) => Err(line.unanswered(reason)),
-                Err(_) => {
-                    let reason = format!("no reply came within {:?}", tree.reply_timeout);
-                    tree.lease.give_up(&reason);
-                    Err(line.unanswered(reason))
-                }
-            };
+        let call = tree.lease.call(&line.bytes, reply::done);
+        let result = match tree.lease.in_time(tree.reply_timeout, call).await {
+            Ok(result) => line.named(result),
+            Err(Failure::NotSent(reason)) => Err(tree.lost(reason, None)),
+            Err(Failure::Lost(reason)) => Err(line.unanswered(reason)),
+        };
         match result {
             Ok(()) => {
                 self.ended();
@@ -424,20 +418,15 @@ impl Tree {
         line: Option<&Line>,
         call: impl Future<Output = Result<Result<T>, Failure>>,
     ) -> Result<T> {
-        match timeout(self.reply_timeout, call).await {
-            Ok(Ok(result)) => {
+        match self.lease.in_time(self.reply_timeout, call).await {
+            Ok(result) => {
                 if let Err(error) = &result {
                     self.note(error);
                 }
                 result
             }
-            Ok(Err(Failure::NotSent(reason))) => Err(self.lost(reason, None)),
-            Ok(Err(Failure::Lost(reason))) => Err(self.lost(reason, line)),
-            Err(_) => {
-                let reason = format!("no reply came within {:?}", self.reply_timeout);
-                self.lease.give_up(&reason);
-                Err(self.lost(reason, line))
-            }
+            Err(Failure::NotSent(reason)) => Err(self.lost(reason, None)),
+            Err(Failure::Lost(reason)) => Err(self.lost(reason, line)),
         }
     }
 

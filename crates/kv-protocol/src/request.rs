@@ -352,6 +352,32 @@ const _: () = assert!(
     "no larger than a PUT: beyond 128 bytes a move is a call of memcpy, which each GET would pay"
 );
 
+/// Where a request, borrowed as its second argument says, names a transaction, if it can.
+macro_rules! transaction_place {
+    ($request:expr, $($borrowed:tt)+) => {
+        match $request {
+            Request::Commit { txn }
+            | Request::Rollback { txn }
+            | Request::Token { txn }
+            | Request::Put { txn, .. }
+            | Request::Get { read: Read::Newest { txn, .. }, .. }
+            | Request::Del { txn, .. }
+            | Request::Exists { txn, .. }
+            | Request::Incr { txn, .. }
+            | Request::Meta { txn, .. }
+            | Request::Expire { txn, .. }
+            | Request::Persist { txn, .. }
+            | Request::Ttl { txn, .. }
+            | Request::ShowAll { txn } => Some(txn),
+            Request::Scan(selection) | Request::Count(selection) => {
+                Some($($borrowed)+ selection.txn)
+            }
+            Request::Nearest(nearest) => Some($($borrowed)+ nearest.txn),
+            _ => None,
+        }
+    };
+}
+
 impl<'a> Request<'a> {
     /// Reads one line, given without its LF or CRLF. A line without a word is `None`, not an
     /// error: it is to be ignored.
@@ -404,7 +430,7 @@ impl<'a> Request<'a> {
     pub fn transaction(&self) -> Option<u64> {
         match self {
             Request::Begin { parent: Parent::Id(txn), .. } => Some(*txn),
-            other => other.transaction_place().copied().flatten(),
+            other => transaction_place!(other, &).copied().flatten(),
         }
     }
 
@@ -414,29 +440,7 @@ impl<'a> Request<'a> {
             Request::Begin { parent, .. } => *parent == Parent::Current,
             // They are about a session, or do not touch what is in the transaction.
             Request::ShowAll { .. } | Request::Token { .. } => false,
-            other => other.transaction_place().is_some(),
-        }
-    }
-
-    /// Where it names a transaction, if it can.
-    fn transaction_place(&self) -> Option<&Option<u64>> {
-        match self {
-            Request::Commit { txn }
-            | Request::Rollback { txn }
-            | Request::Token { txn }
-            | Request::Put { txn, .. }
-            | Request::Get { read: Read::Newest { txn, .. }, .. }
-            | Request::Del { txn, .. }
-            | Request::Exists { txn, .. }
-            | Request::Incr { txn, .. }
-            | Request::Meta { txn, .. }
-            | Request::Expire { txn, .. }
-            | Request::Persist { txn, .. }
-            | Request::Ttl { txn, .. }
-            | Request::ShowAll { txn } => Some(txn),
-            Request::Scan(selection) | Request::Count(selection) => Some(&selection.txn),
-            Request::Nearest(nearest) => Some(&nearest.txn),
-            _ => None,
+            other => transaction_place!(other, &).is_some(),
         }
     }
 
@@ -447,25 +451,9 @@ impl<'a> Request<'a> {
     ///
     /// The name of the command, if it does not run in a transaction that is named.
     pub fn in_transaction(mut self, id: u64) -> Result<Self, &'static str> {
-        let txn = match &mut self {
-            Request::Commit { txn }
-            | Request::Rollback { txn }
-            | Request::Token { txn }
-            | Request::Put { txn, .. }
-            | Request::Get { read: Read::Newest { txn, .. }, .. }
-            | Request::Del { txn, .. }
-            | Request::Exists { txn, .. }
-            | Request::Incr { txn, .. }
-            | Request::Meta { txn, .. }
-            | Request::Expire { txn, .. }
-            | Request::Persist { txn, .. }
-            | Request::Ttl { txn, .. }
-            | Request::ShowAll { txn } => txn,
-            Request::Scan(selection) | Request::Count(selection) => &mut selection.txn,
-            Request::Nearest(nearest) => &mut nearest.txn,
-            other => return Err(other.spec().name),
-        };
-        txn.get_or_insert(id);
+        let name = self.spec().name;
+        let place = transaction_place!(&mut self, &mut).ok_or(name)?;
+        place.get_or_insert(id);
         Ok(self)
     }
 

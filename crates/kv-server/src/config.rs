@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
+use kv_protocol::limits::SizeLimits;
 use kv_protocol::units::SizeText;
 
 use self::flags::{Files, Flags};
@@ -170,6 +171,12 @@ impl Invocation {
 }
 
 impl Config {
+    /// How long keys and values may be.
+    pub fn size_limits(&self) -> SizeLimits {
+        let Config { key_bytes_max, value_bytes_max, .. } = *self;
+        SizeLimits { key_bytes_max, value_bytes_max }
+    }
+
     /// Reads a configuration from what it is given, whatever it is to be used for.
     ///
     /// # Errors

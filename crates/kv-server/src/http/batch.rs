@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use http_body_util::BodyExt;
 use kv_core::{Condition, GroupLocks, Mode, Pause, ValueKind, Version};
-use kv_protocol::limits::SizeLimits;
 use kv_protocol::transfer::{Format, Reader, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::Face;
 use super::body;
+use super::pairs::Write;
 use super::problem::Problem;
 use super::status::too_much;
 use super::tokens::Seat;
@@ -172,15 +172,15 @@ impl Ready {
                 done.value = session.get(None, &self.key)?.as_ref().map(body::shown);
             }
             Kind::Put => {
-                let condition = self.if_version.map(Condition::Version);
-                let (key, value, kind) = (&self.key, &self.value, self.value_kind);
-                match self.ttl_s {
-                    None => session.put(None, key, value, kind, condition)?,
-                    Some(ttl_s) => {
-                        session.put_expiring(None, key, value, kind, condition, ttl_s)?;
-                    }
-                }
-                done.version = session.meta(None, key)?.map(|meta| meta.version.0);
+                let write = Write {
+                    key: &self.key,
+                    value: &self.value,
+                    kind: self.value_kind,
+                    ttl_s: self.ttl_s,
+                    condition: self.if_version.map(Condition::Version),
+                };
+                write.put(session)?;
+                done.version = session.meta(None, &self.key)?.map(|meta| meta.version.0);
             }
             Kind::Delete => {
                 session.delete(None, &self.key, self.if_version)?;
@@ -293,11 +293,7 @@ impl Import {
 
     /// The record of a line; none if there is none on it. Or what is wrong with it.
     fn record(&mut self, face: &Face, line: &[u8]) -> Result<Option<Record<'static>>, String> {
-        let config = face.server.config();
-        let limits = SizeLimits {
-            key_bytes_max: config.key_bytes_max,
-            value_bytes_max: config.value_bytes_max,
-        };
+        let limits = face.server.config().size_limits();
         let text = line.trim_ascii();
         if text.is_empty() {
             return Ok(None);

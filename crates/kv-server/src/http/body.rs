@@ -2,7 +2,8 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kv_core::{Value, ValueKind};
 use kv_protocol::Datum;
@@ -55,6 +56,14 @@ pub(super) const JSON: &str = "application/json";
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Has a reply carry the version that it is about as its entity tag, if it is about one.
+pub(super) fn set_etag(response: &mut Response, version: Option<u64>) {
+    let etag = version.map(|version| HeaderValue::from_str(&format!("\"{version}\"")));
+    if let Some(Ok(etag)) = etag {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
 }
 
 /// The key behind the beginning of a path, percent-decoded: any bytes, `/` among them.

@@ -96,9 +96,7 @@ fn valued(
     let headers = response.headers_mut();
     // It may be kept, and has to be asked for again.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if let Some(Ok(etag)) = etag.map(|etag| etag.parse()) {
-        headers.insert(header::ETAG, etag);
-    }
+    body::set_etag(&mut response, version);
     response
 }
 
@@ -174,12 +172,9 @@ pub(super) async fn put(
         None => StatusCode::CREATED,
         Some(_) => StatusCode::OK,
     };
-    let is_committed = !seat.is_in_transaction();
-    let etag = format!("\"{}\"", written.new_version).parse();
+    let version = Some(written.new_version).filter(|_| !seat.is_in_transaction());
     let mut response = (status, Json(written)).into_response();
-    if let (true, Ok(etag)) = (is_committed, etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
+    body::set_etag(&mut response, version);
     Ok(response)
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use kv_core::{Condition, GroupLocks, Mode, ValueKind, Version};
+use kv_core::{Condition, GroupLocks, Mode, Session, Step, ValueKind, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -51,6 +51,15 @@ pub(super) struct Put {
 }
 
 impl Write<'_> {
+    /// Does it, in the session's current transaction if there is one.
+    pub(super) fn put(&self, session: &mut Session) -> Step<()> {
+        let Write { key, value, kind, ttl_s, condition } = *self;
+        match ttl_s {
+            None => session.put(None, key, value, kind, condition),
+            Some(ttl_s) => session.put_expiring(None, key, value, kind, condition, ttl_s),
+        }
+    }
+
     /// Does it, in the caller's transaction if there is one, and tells what was there before; and
     /// how many versions of the key were kept, at most `count_max`.
     async fn counted(
@@ -69,17 +78,11 @@ impl Write<'_> {
             .run(|session| {
                 session.group(None, &locks, |session| {
                     let before = session.meta(None, self.key)?;
-                    let Write { key, value, kind, ttl_s, condition } = *self;
-                    match ttl_s {
-                        None => session.put(None, key, value, kind, condition)?,
-                        Some(ttl_s) => {
-                            session.put_expiring(None, key, value, kind, condition, ttl_s)?;
-                        }
-                    }
-                    let new = session.meta(None, key)?.map_or(Version(0), |meta| meta.version);
+                    self.put(session)?;
+                    let new = session.meta(None, self.key)?.map_or(Version(0), |meta| meta.version);
                     let kept = match count_max {
                         0 => 0,
-                        _ => session.history(key, Some(count_max))?.len() as u64,
+                        _ => session.history(self.key, Some(count_max))?.len() as u64,
                     };
                     Ok((before.map(|meta| meta.version.0), new.0, kept))
                 })
@@ -104,18 +107,13 @@ impl Write<'_> {
 impl Face {
     /// What every face refuses: see [`kv_protocol::Request::check_sizes`].
     pub(super) fn check_sizes(&self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
-        let config = self.server.config();
-        let limits = kv_protocol::limits::SizeLimits {
-            key_bytes_max: config.key_bytes_max,
-            value_bytes_max: config.value_bytes_max,
-        };
         let request = kv_protocol::Request::Put {
             key: key.into(),
             value: value.into(),
             txn: None,
             options: kv_protocol::PutOptions::default(),
         };
-        request.check_sizes(&limits).map_err(Problem::from)
+        request.check_sizes(&self.server.config().size_limits()).map_err(Problem::from)
     }
 }
 
@@ -163,13 +161,10 @@ pub(super) async fn get_key(
             Found { key: name.clone(), value, version, timestamp }
         }
     };
-    let etag = format!("\"{}\"", found.version).parse();
-    let is_committed = found.timestamp.is_some();
-    let mut response = Json(found).into_response();
     // A transaction's own write has no version yet that nobody else can get.
-    if let (true, Ok(etag)) = (is_committed, etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
+    let version = found.timestamp.map(|_| found.version);
+    let mut response = Json(found).into_response();
+    body::set_etag(&mut response, version);
     Ok(response)
 }
 

@@ -7,6 +7,8 @@ use kv_protocol::{ErrorCode, ErrorReply};
 use serde::Serialize;
 use utoipa::{ToResponse, ToSchema};
 
+use super::body::set_etag;
+
 /// Why a request was refused.
 #[derive(Clone, Debug, Serialize, ToSchema, ToResponse)]
 #[response(description = "Why it was refused", content_type = "application/problem+json")]
@@ -170,11 +172,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let etag = self.current_version.filter(|version| *version > 0);
         let mut response = (status, Json(self)).into_response();
+        set_etag(&mut response, etag);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(Ok(etag)) = etag.map(|version| format!("\"{version}\"").parse()) {
-            headers.insert(header::ETAG, etag);
-        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

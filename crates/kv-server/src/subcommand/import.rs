@@ -42,10 +42,7 @@ impl Plan {
     fn new(format: Format, config: &Config) -> Plan {
         Plan {
             format,
-            limits: SizeLimits {
-                key_bytes_max: config.key_bytes_max,
-                value_bytes_max: config.value_bytes_max,
-            },
+            limits: config.size_limits(),
             batch_pairs_max: BATCH_PAIRS_MAX.min(config.locks_max),
             batch_bytes_max: BATCH_BYTES_MAX.min(config.write_set_bytes_max),
         }

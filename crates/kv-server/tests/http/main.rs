@@ -5,6 +5,7 @@
 mod abuse;
 mod client;
 mod documented;
+mod hops;
 mod keys;
 mod lists;
 mod pairs;
