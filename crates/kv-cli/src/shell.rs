@@ -111,10 +111,7 @@ impl Shell {
     fn run_when_lost(&mut self, verb: &[u8], out: &mut impl Write) -> Result<Outcome, Failure> {
         let reason = self.lost.clone().unwrap_or_default();
         if verb != b"ROLLBACK" {
-            let text = format!(
-                "TXN_LOST nothing was sent: the transaction was rolled back when its connection \
-                 was lost ({reason}); ROLLBACK to go on"
-            );
+            let text = format!("TXN_LOST nothing was sent: {reason}; ROLLBACK to go on");
             return Err(Failure::new(Exit::TransactionLost, text));
         }
         self.lost = None;
@@ -165,15 +162,17 @@ impl Shell {
     fn lose(&mut self, reason: String) -> Failure {
         self.session = None;
         self.open.clear();
-        let but = match std::mem::take(&mut self.has_token) {
-            true => "; what has a token is still open, ATTACH goes on with it",
-            false => "",
+        let lost = match std::mem::take(&mut self.has_token) {
+            true => format!(
+                "the connection was lost ({reason}), and what had no token was rolled back; ATTACH \
+                 goes on with the rest"
+            ),
+            false => format!(
+                "the transaction was rolled back because its connection was lost ({reason})"
+            ),
         };
-        let text = format!(
-            "TXN_LOST the transaction was rolled back because its connection was lost ({reason}\
-             {but}); ROLLBACK to go on"
-        );
-        self.lost = Some(reason + but);
+        let text = format!("TXN_LOST {lost}; ROLLBACK to go on");
+        self.lost = Some(lost);
         Failure::new(Exit::TransactionLost, text)
     }
 
@@ -188,6 +187,7 @@ impl Shell {
         match told {
             Some(Ok(open)) => {
                 self.open = open;
+                self.has_token &= !self.open.is_empty();
                 true
             }
             _ => false,

@@ -24,7 +24,7 @@ use kv_protocol::request::{Isolation, Parent, Read};
 use crate::client::Client;
 use crate::commands::{Commands, Execute};
 use crate::connection::{Failure, Frame};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result, ServerError};
 use crate::line::Line;
 use crate::options::{Begin, Scan};
 use crate::pool::Lease;
@@ -93,8 +93,11 @@ impl Transaction {
         let id = tree.call(&Line::of(&request), reply::id).await?;
         let open = tree.call(&Line::of(&Request::Transactions), reply::transactions).await?;
         let info = open.into_iter().find(|info| info.id == id);
-        let info =
-            info.ok_or_else(|| Error::Protocol(format!("transaction {id} is not listed")))?;
+        // Somebody else may have ended it in between.
+        let info = info.ok_or_else(|| {
+            let message = format!("transaction {id} has ended");
+            Error::Server(ServerError { code: ErrorCode::NoTransaction, message })
+        })?;
         Ok(Transaction::owner(tree, id, info.isolation, info.parent))
     }
 
@@ -226,13 +229,17 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// As every command. If no reply came the transaction may have a token that nobody knows; then
-    /// it ends by the idle limit.
+    /// As every command. If no reply came the transaction may have a token that nobody knows: then
+    /// it is rolled back by [`rollback`](Transaction::rollback), or ends by the idle limit.
     pub async fn token(&self) -> Result<String> {
         let Open { tree, id, .. } = &*self.open;
-        let token = tree.call(&Line::of(&Request::Token { txn: Some(*id) }), reply::text).await?;
-        tree.has_token.store(true, Ordering::Release);
-        Ok(token)
+        // Whether the reply comes or not.
+        let had_token = tree.has_token.swap(true, Ordering::AcqRel);
+        let token = tree.call(&Line::of(&Request::Token { txn: Some(*id) }), reply::text).await;
+        if let Err(Error::Server(_)) = &token {
+            tree.has_token.store(had_token, Ordering::Release);
+        }
+        token
     }
 
     /// Commits it. What was acknowledged is as durable as the server's `--durability` says.
@@ -317,8 +324,13 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// Whatever the error, the transaction will not be committed.
+    /// Whatever the error, the transaction will not be committed; but one that has a token may be
+    /// still open then, and others can commit it.
     pub async fn rollback(self) -> Result<()> {
+        self.roll_back_borrowed().await
+    }
+
+    async fn roll_back_borrowed(&self) -> Result<()> {
         let Open { tree, id, has_ended, .. } = &*self.open;
         if has_ended.load(Ordering::Acquire) {
             return Ok(());
@@ -352,10 +364,15 @@ impl Transaction {
             },
             Err(error) if was_tried => Err(Failed { error, again: false }),
             Err(error) => {
+                // What has a token does not end with this handle; and if it cannot be ended, it may
+                // stand in the way of its own repetition.
+                let is_rolled_back = !self.open.tree.has_token.load(Ordering::Acquire)
+                    || self.roll_back_borrowed().await.is_ok();
                 // An error of the caller's own type hides what the server said; but then the
                 // transaction knows whether it could have gone on.
                 let failed = Failed::of(error);
-                Err(Failed { again: failed.again || self.is_doomed(), ..failed })
+                let again = (failed.again || self.is_doomed()) && is_rolled_back;
+                Err(Failed { again, ..failed })
             }
         }
     }

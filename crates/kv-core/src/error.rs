@@ -477,8 +477,11 @@ impl Error {
     fn fmt_concurrency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::InUse(txn) => {
-                f.write_str("another command of somebody who has its token runs in transaction")?;
-                txn.iter().try_for_each(|txn| write!(f, " {txn}"))?;
+                f.write_str("another command of somebody who has its token runs in ")?;
+                match txn {
+                    Some(txn) => write!(f, "transaction {txn}")?,
+                    None => f.write_str("that transaction")?,
+                }
                 f.write_str("; one at a time: try again when that is done")
             }
             Error::OwnLock { target, txn } => write!(

@@ -1,4 +1,5 @@
-//! Who is connected: what CLIENT shows of each, and how one is cut off.
+//! Who has a session: what CLIENT shows of each, and how one is cut off. Those are connections,
+//! whoever serves HTTP, and transactions that have a token.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +15,6 @@ pub struct Clients {
     open: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
 }
 
-/// Where a transaction with a token is, which is a session that nobody is connected to.
-pub const DETACHED: &str = "detached";
-
 /// One client.
 #[derive(Debug)]
 pub struct ClientInfo {
@@ -26,6 +24,8 @@ pub struct ClientInfo {
     pub address: String,
     /// What it has reached.
     pub local_address: String,
+    /// Whether it is a transaction that has a token, and no connection.
+    pub is_detached: bool,
     connected: Instant,
     /// Cancelled to end its connection at once.
     cut: CancellationToken,
@@ -49,8 +49,19 @@ pub struct ClientState {
     pub queued: Option<usize>,
     /// Keys that it watches.
     pub watched: usize,
-    /// What it had open then.
+    /// What it had open.
     pub open: Vec<TxnInfo>,
+    /// When it did.
+    pub open_as_of: Instant,
+}
+
+impl ClientState {
+    /// Notes what it has open.
+    pub fn tell_open(&mut self, open: impl IntoIterator<Item = TxnInfo>) {
+        self.open.clear();
+        self.open.extend(open);
+        self.open_as_of = Instant::now();
+    }
 }
 
 impl Clients {
@@ -62,21 +73,19 @@ impl Clients {
         local_address: String,
         cut: CancellationToken,
     ) -> Entered {
-        let now = Instant::now();
-        let state = ClientState {
-            name: String::new(),
-            library: Default::default(),
-            active: now,
-            command: "",
-            is_resp3: false,
-            queued: None,
-            watched: 0,
-            open: Vec::new(),
-        };
-        let state = Mutex::new(state);
-        let info = ClientInfo { id, address, local_address, connected: now, cut, state };
+        self.add(ClientInfo::new(id, address, local_address, cut))
+    }
+
+    /// Adds a transaction that has a token, until what is returned is dropped; `address` is where
+    /// whoever has begun it comes from.
+    pub fn detached(self: &Arc<Self>, id: u64, address: String, cut: CancellationToken) -> Entered {
+        let info = ClientInfo::new(id, address, "detached".to_owned(), cut);
+        self.add(ClientInfo { is_detached: true, ..info })
+    }
+
+    fn add(self: &Arc<Self>, info: ClientInfo) -> Entered {
         let info = Arc::new(info);
-        self.lock().insert(id, Arc::clone(&info));
+        self.lock().insert(info.id, Arc::clone(&info));
         Entered { clients: Arc::clone(self), info }
     }
 
@@ -113,6 +122,23 @@ impl Drop for Entered {
 }
 
 impl ClientInfo {
+    fn new(id: u64, address: String, local_address: String, cut: CancellationToken) -> ClientInfo {
+        let now = Instant::now();
+        let state = ClientState {
+            name: String::new(),
+            library: Default::default(),
+            active: now,
+            command: "",
+            is_resp3: false,
+            queued: None,
+            watched: 0,
+            open: Vec::new(),
+            open_as_of: now,
+        };
+        let (state, is_detached) = (Mutex::new(state), false);
+        ClientInfo { id, address, local_address, is_detached, connected: now, cut, state }
+    }
+
     /// What changes about it.
     pub fn state(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -123,11 +149,9 @@ impl ClientInfo {
         self.connected.elapsed()
     }
 
-    /// Notes that it was served now, and what it has open.
-    pub fn tell_open(&self, open: Vec<TxnInfo>) {
-        let mut state = self.state();
-        state.active = Instant::now();
-        state.open = open;
+    /// Notes what it has open.
+    pub fn tell_open(&self, open: impl IntoIterator<Item = TxnInfo>) {
+        self.state().tell_open(open);
     }
 
     /// Ends its connection at once; what it has open is rolled back.

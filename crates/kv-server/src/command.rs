@@ -146,7 +146,7 @@ impl Client {
         };
         // A list is read in its transaction until it ends.
         if !matches!(next, Next::List(_)) {
-            self.leave();
+            self.park();
         }
         Ok(next)
     }
@@ -220,7 +220,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         // What has a token outlives the client, even in the middle of a command.
-        self.leave();
+        self.park();
     }
 }
 

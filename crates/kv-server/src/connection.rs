@@ -432,6 +432,7 @@ impl Connection {
         }
         debug!(session = self.client.session().id().0, "idle transactions aborted");
         self.client.session().abort_all(AbortReason::Idle);
+        self.client.tell_open();
         self.read().await
     }
 

@@ -1,5 +1,5 @@
-//! Transactions that outlive a request or a connection: each is in a place of its own, found by a
-//! token of 128 random bits that its client was given and nobody else can guess.
+//! Transactions that outlive a request or a connection: each is *parked* between commands, and
+//! found by a token of 128 random bits that its client was given and nobody else can guess.
 //!
 //! ```text
 //!         TOKEN, /begin            COMMIT, ROLLBACK of the outermost
@@ -9,9 +9,12 @@
 //!                        └───────────► aborted: ABORTED ── as long once more
 //! ```
 //!
-//! Whoever runs a command in one takes it out of its place and puts it back afterwards; whoever
-//! comes meanwhile is told that it is in use. Which face he comes through makes no difference. Who
-//! has taken it, and what he calls it, is with [`Client`](crate::command::Client).
+//! Whoever runs a command in one takes it and puts it back afterwards; whoever comes meanwhile is
+//! told that it is in use. Which face he comes through makes no difference. Who has taken it, and
+//! what he calls it, is with [`Client`](crate::command::Client).
+//!
+//! Latches: the tokens', then one transaction's. A transaction is rolled back or aborted outside of
+//! both.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kv_core::error::AbortReason;
-use kv_core::{Detached, Error};
+use kv_core::{Detached, Error, TxnId};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Clients, DETACHED, Entered};
+use crate::clients::{Clients, Entered};
 
 /// Between two looks for transactions that are idle.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -33,7 +36,12 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub struct Token(u128);
 
 impl Token {
-    fn random() -> Result<Token, Error> {
+    /// One that nobody has.
+    ///
+    /// # Errors
+    ///
+    /// If there are no random bits.
+    pub fn random() -> Result<Token, Error> {
         let bits = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
         let (high, low) =
             bits.map_err(|error| Error::Internal(format!("no random bits: {error}")))?;
@@ -66,29 +74,43 @@ impl fmt::Debug for Token {
 pub struct Tokens {
     idle_max: Duration,
     clients: Arc<Clients>,
-    open: Mutex<HashMap<Token, Arc<Place>>>,
+    open: Mutex<Open>,
 }
 
-/// Where a transaction is while no command runs in it.
+#[derive(Debug, Default)]
+struct Open {
+    by_token: HashMap<Token, Arc<Parked>>,
+    /// The server drains: there will be no more.
+    is_closed: bool,
+}
+
+/// A transaction that no command runs in, or where it was.
 #[derive(Debug)]
-pub struct Place {
+pub struct Parked {
     token: Token,
     tokens: Arc<Tokens>,
-    /// Its place among the clients: an operator can see it, and end it.
-    info: Entered,
+    /// Cancelled by an operator.
     cut: CancellationToken,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
+struct State {
+    stage: Stage,
+    /// Its place among the clients, where an operator can see it, and end it; until it is over.
+    listed: Option<Entered>,
+    /// When it was aborted, or else when a command was done in it last.
+    since: Instant,
+}
+
+#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are free")]
-enum State {
-    Free {
-        tree: Detached,
-        since: Instant,
-    },
+enum Stage {
+    Free(Detached),
     /// A command runs in it.
-    InUse,
+    InUse {
+        was_aborted: bool,
+    },
     /// It was committed, rolled back or forgotten.
     Over,
 }
@@ -113,25 +135,34 @@ impl Tokens {
         self.idle_max
     }
 
-    /// Gives a transaction a place and a token. `address` is where whoever made it comes from.
+    /// Parks a transaction under a token. `address` is where whoever has begun it comes from.
     ///
     /// # Errors
     ///
-    /// If there are no random bits; the transaction is rolled back then.
-    pub fn add(self: &Arc<Self>, tree: Detached, address: &str) -> Result<Arc<Place>, Error> {
-        let (token, cut) = (Token::random()?, CancellationToken::new());
-        let (from, to) = (address.to_owned(), DETACHED.to_owned());
-        let info = self.clients.enter(tree.session().0, from, to, cut.clone());
-        let state = Mutex::new(State::InUse);
-        let place = Arc::new(Place { token, tokens: Arc::clone(self), info, cut, state });
-        place.put_back(tree);
-        self.open.lock().insert(token, Arc::clone(&place));
-        Ok(place)
+    /// If the server drains; the transaction is rolled back then.
+    pub fn park(
+        self: &Arc<Self>,
+        token: Token,
+        tree: Detached,
+        address: &str,
+    ) -> Result<Arc<Parked>, Error> {
+        let cut = CancellationToken::new();
+        let listed = self.clients.detached(tree.session().0, address.to_owned(), cut.clone());
+        listed.tell_open(tree.transactions());
+        let (stage, since) = (Stage::Free(tree), Instant::now());
+        let state = Mutex::new(State { stage, listed: Some(listed), since });
+        let parked = Arc::new(Parked { token, tokens: Arc::clone(self), cut, state });
+        let mut open = self.open.lock();
+        if open.is_closed {
+            return Err(Error::Aborted { txn: TxnId(1), reason: AbortReason::Shutdown });
+        }
+        open.by_token.insert(token, Arc::clone(&parked));
+        Ok(parked)
     }
 
-    /// The place of a token.
-    pub fn find(&self, token: Token) -> Option<Arc<Place>> {
-        self.open.lock().get(&token).cloned()
+    /// The transaction of a token.
+    pub fn find(&self, token: Token) -> Option<Arc<Parked>> {
+        self.open.lock().by_token.get(&token).cloned()
     }
 
     /// Ends transactions that are idle, until the server drains; then all of them.
@@ -140,104 +171,124 @@ impl Tokens {
         while drain.run_until_cancelled(look_again()).await.is_some() {
             self.sweep();
         }
-        let all: Vec<Arc<Place>> = self.open.lock().drain().map(|(_, place)| place).collect();
-        all.into_iter().for_each(|place| place.end());
+        let mut open = self.open.lock();
+        open.is_closed = true;
+        let all = std::mem::take(&mut open.by_token);
+        drop(open);
+        all.into_values().for_each(|parked| parked.end());
     }
 
-    /// Aborts what was idle for too long, forgets what was for twice as long, and what an operator
-    /// has cut off.
+    /// Aborts what was idle for too long, forgets what has been aborted for as long, and what an
+    /// operator has cut off.
     fn sweep(&self) {
-        // What takes long is done when others can find theirs again.
-        let is_due = |place: &&Arc<Place>| place.is_due(self.idle_max);
-        let due: Vec<Arc<Place>> = self.open.lock().values().filter(is_due).cloned().collect();
-        due.into_iter().for_each(|place| place.age(self.idle_max));
+        let is_due = |parked: &&Arc<Parked>| parked.is_due();
+        let due: Vec<Arc<Parked>> =
+            self.open.lock().by_token.values().filter(is_due).cloned().collect();
+        due.into_iter().for_each(|parked| parked.age());
     }
 }
 
-impl Place {
+impl Parked {
     /// What it is found by.
     pub fn token(&self) -> Token {
         self.token
     }
 
-    /// Takes the transaction, to run a command in it and [put it back](Place::put_back).
+    /// Takes the transaction, to run a command in it and [put it back](Parked::put_back).
     ///
     /// # Errors
     ///
     /// Why it cannot be taken.
     pub fn take(&self) -> Result<Detached, NotFree> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::InUse) {
-            State::Free { tree, .. } if !self.cut.is_cancelled() => Ok(tree),
+        match &state.stage {
             // The next look finds it.
-            free @ State::Free { .. } => {
-                *state = free;
-                Err(NotFree::Over)
+            Stage::Free(_) if self.cut.is_cancelled() => Err(NotFree::Over),
+            Stage::Free(tree) => {
+                let in_use = Stage::InUse { was_aborted: tree.is_aborted() };
+                match std::mem::replace(&mut state.stage, in_use) {
+                    Stage::Free(tree) => Ok(tree),
+                    Stage::InUse { .. } | Stage::Over => Err(NotFree::Over),
+                }
             }
-            State::InUse => Err(NotFree::InUse),
-            State::Over => {
-                *state = State::Over;
-                Err(NotFree::Over)
-            }
+            Stage::InUse { .. } => Err(NotFree::InUse),
+            Stage::Over => Err(NotFree::Over),
         }
     }
 
-    /// Puts the transaction back; it is not idle from now on. If it was ended meanwhile, because
-    /// the server drains, it is rolled back.
+    /// Puts the transaction back. It is not idle from now on, unless it was aborted before. If it
+    /// was ended meanwhile, because the server drains, it is rolled back.
     pub fn put_back(&self, tree: Detached) {
-        self.info.tell_open(tree.transactions());
         let mut state = self.state.lock();
-        match *state {
-            State::Over => drop(state),
-            State::InUse | State::Free { .. } => {
-                *state = State::Free { tree, since: Instant::now() };
-            }
+        let Stage::InUse { was_aborted } = state.stage else { return };
+        if !was_aborted {
+            state.since = Instant::now();
+        }
+        if let Some(listed) = &state.listed {
+            let mut told = listed.state();
+            told.active = state.since;
+            told.tell_open(tree.transactions());
+        }
+        state.stage = Stage::Free(tree);
+    }
+
+    /// Looks at the transaction without taking it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be looked at.
+    pub fn look<T>(&self, look: impl FnOnce(&Detached) -> T) -> Result<T, NotFree> {
+        match &self.state.lock().stage {
+            Stage::Free(tree) => Ok(look(tree)),
+            Stage::InUse { .. } => Err(NotFree::InUse),
+            Stage::Over => Err(NotFree::Over),
         }
     }
 
     /// Notes that the transaction has ended, or ends it.
     pub fn end(&self) {
-        let was = std::mem::replace(&mut *self.state.lock(), State::Over);
-        self.tokens.open.lock().remove(&self.token);
-        drop(was);
+        let mut state = self.state.lock();
+        let ended = (std::mem::replace(&mut state.stage, Stage::Over), state.listed.take());
+        drop(state);
+        self.tokens.open.lock().by_token.remove(&self.token);
+        drop(ended);
     }
 
     /// Whether it is aborted, as far as is known while a command runs in it; none if it is over.
     pub fn is_aborted(&self) -> Option<bool> {
-        match &*self.state.lock() {
-            State::Free { tree, .. } => Some(tree.is_aborted()),
-            State::InUse => Some(false),
-            State::Over => None,
+        match self.look(Detached::is_aborted) {
+            Ok(is_aborted) => Some(is_aborted),
+            Err(NotFree::InUse) => Some(false),
+            Err(NotFree::Over) => None,
         }
     }
 
-    /// Whether there may be something for [`Place::age`] to do.
-    fn is_due(&self, idle_max: Duration) -> bool {
-        match &*self.state.lock() {
-            State::Free { tree, since } => {
-                self.cut.is_cancelled() || since.elapsed() > idle_max || tree.is_view_old()
-            }
-            State::InUse | State::Over => false,
-        }
+    /// Whether there is something for [`Parked::age`] to do.
+    fn is_due(&self) -> bool {
+        let state = self.state.lock();
+        let Stage::Free(tree) = &state.stage else { return false };
+        let is_idle = state.since.elapsed() > self.tokens.idle_max;
+        is_idle || self.cut.is_cancelled() || tree.is_view_old()
     }
 
-    fn age(&self, idle_max: Duration) {
-        let is_over = match &mut *self.state.lock() {
-            State::Free { tree, since } => {
-                if since.elapsed() > idle_max {
-                    tree.abort(AbortReason::Idle);
-                } else {
-                    tree.abort_old_view();
-                }
-                self.info.tell_open(tree.transactions());
-                self.cut.is_cancelled() || since.elapsed() > idle_max * 2
-            }
-            // Somebody was quicker.
-            State::InUse | State::Over => false,
-        };
-        if is_over {
-            self.end();
+    /// Aborts it if it is idle or its view is too old; ends it if it has been aborted for long, or
+    /// an operator wants that.
+    fn age(&self) {
+        if self.cut.is_cancelled() {
+            return self.end();
         }
+        // Somebody may have been quicker.
+        let Ok(mut tree) = self.take() else { return };
+        let is_idle = self.state.lock().since.elapsed() > self.tokens.idle_max;
+        match (tree.is_aborted(), is_idle) {
+            (true, true) => {
+                drop(tree);
+                return self.end();
+            }
+            (false, true) => tree.abort(AbortReason::Idle),
+            (_, false) => tree.abort_old_view(),
+        }
+        self.put_back(tree);
     }
 }
 

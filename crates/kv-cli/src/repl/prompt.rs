@@ -22,7 +22,7 @@ fn transactions(open: &[OpenTransaction]) -> String {
     let Some(current) = open.iter().max_by_key(|of| of.id) else { return String::new() };
     let mut depth = 1;
     let mut parent = current.parent;
-    while let Some(id) = parent {
+    while let Some(id) = parent.filter(|_| depth < open.len()) {
         depth += 1;
         parent = open.iter().find(|of| of.id == id).and_then(|of| of.parent);
     }

@@ -49,7 +49,7 @@ fn detached(db: &Database, key: &str) -> Detached {
 }
 
 fn attach(session: &mut Session, tree: Detached, known: &[Name]) -> Option<TxnId> {
-    session.attach(tree, known).last().map(|name| name.txn)
+    session.attach(tree, known, None).last().map(|name| name.txn)
 }
 
 fn owners(db: &Database) -> Vec<(u64, u64)> {

@@ -1,16 +1,16 @@
 //! TOKEN, ATTACH, and how a client runs commands in transactions that have a token.
 //!
-//! Such a transaction is in its [place](crate::tokens::Place) between commands. What a client knows
-//! of it is where that is and what it has called the transactions in it; their numbers are of the
-//! client's session, like those of all the others that it has.
+//! Such a transaction is [parked](crate::tokens) between commands. What a client knows of it is
+//! where that is and what it has called the transactions in it; their numbers are of the client's
+//! session, like those of all the others that it has.
 //!
 //! ```text
-//!   command in it ─► enter: place ─► session ─► run, pauses and all ─► leave: session ─► place
+//!   command in it ─► enter: parked ─► session ─► run, pauses and all ─► park: session ─► parked
 //! ```
 //!
-//! Between enter and leave it is a transaction of the session like any other, and no command knows
-//! the difference. One that has ended in somebody else's hands keeps its number until the client
-//! ends it, too: what was to be done in it must not become a transaction of its own.
+//! Between enter and park it is a transaction of the session like any other, and no command knows
+//! the difference. What has ended in somebody else's hands keeps its number until the client ends
+//! it, too: what was to be done in it must not be done in another, nor become one of its own.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use kv_core::{Error, Name, Step, TxnId, TxnInfo};
 use kv_protocol::{Reply, Request, TransactionState};
 
 use super::{Client, Next};
-use crate::tokens::{NotFree, Place, Token};
+use crate::tokens::{NotFree, Parked, Token};
 
 /// The transactions with a token that a client has numbers for.
 #[derive(Debug, Default)]
@@ -29,28 +29,53 @@ pub(super) struct Attachments {
     inside: Option<usize>,
 }
 
-/// One of them.
+/// One of them, with all that is nested in it.
 #[derive(Debug)]
 struct Attached {
-    place: Arc<Place>,
-    /// What its transactions are called, the root first; at the end of the last command in it.
+    parked: Arc<Parked>,
+    /// What those that are open are called, the root first; as of the last command in it, or of the
+    /// beginning of this one.
     names: Vec<Name>,
-    /// The last of them that this client has begun or attached to.
-    begun_last: TxnId,
-    /// What was known of them then.
+    /// Those that this client has begun or attached to and has not ended, the last one last. Others
+    /// may have begun more, and ended some of these. Never empty.
+    begun: Vec<TxnId>,
+    /// What was known of those that were open then.
     seen: Vec<TxnInfo>,
 }
 
 impl Attached {
+    fn of(parked: Arc<Parked>, names: Vec<Name>, tree: &[TxnInfo]) -> Attached {
+        let begun = names.iter().map(|name| name.txn).collect();
+        let seen = named(tree, &names);
+        Attached { parked, names, begun, seen }
+    }
+
     fn root(&self) -> TxnId {
         self.names[0].txn
     }
 
-    /// The one that counts when it is asked which was begun last: others may have begun more.
+    /// The one that the client means when it names none.
     fn current(&self) -> TxnId {
-        let begun = |name: &&Name| name.txn <= self.begun_last;
-        self.names.iter().rfind(begun).map_or_else(|| self.root(), |name| name.txn)
+        self.begun.last().copied().unwrap_or(self.root())
     }
+
+    fn has(&self, txn: TxnId) -> bool {
+        self.begun.contains(&txn) || self.is_open(txn)
+    }
+
+    fn is_open(&self, txn: TxnId) -> bool {
+        self.names.iter().any(|name| name.txn == txn)
+    }
+}
+
+/// What is told of a tree's transactions, under the names that a client has for them.
+fn named(tree: &[TxnInfo], names: &[Name]) -> Vec<TxnInfo> {
+    let mut parent = None;
+    let under_name = |(info, name): (&TxnInfo, &Name)| {
+        let parent = parent.replace(name.txn);
+        TxnInfo { txn: name.txn, parent, ..*info }
+    };
+    tree.iter().zip(names).map(under_name).collect()
 }
 
 impl Attachments {
@@ -59,20 +84,28 @@ impl Attachments {
         self.all.is_empty()
     }
 
-    /// Which of them has the transaction that is meant: the one that is named or, beside `own` of
-    /// the client's others, the current one.
-    fn find(&self, txn: Option<TxnId>, own: Option<TxnId>) -> Option<usize> {
+    /// Which of them has the transaction that is meant, and which that is: the one that is named
+    /// or, beside `own` of the client's others, the current one.
+    fn find(&self, txn: Option<TxnId>, own: Option<TxnId>) -> Option<(usize, TxnId)> {
         if let Some(txn) = txn {
-            let is_in = |attached: &Attached| attached.names.iter().any(|name| name.txn == txn);
-            return self.all.iter().position(is_in);
+            let at = self.all.iter().position(|attached| attached.has(txn))?;
+            return Some((at, txn));
         }
-        let (at, current) =
-            self.all.iter().map(Attached::current).enumerate().max_by_key(|(_, txn)| *txn)?;
-        own.is_none_or(|own| own < current).then_some(at)
+        let all = self.all.iter().map(Attached::current).enumerate();
+        all.max_by_key(|(_, txn)| *txn).filter(|(_, txn)| own.is_none_or(|own| own < *txn))
     }
 
-    fn of_place(&self, place: &Arc<Place>) -> Option<usize> {
-        self.all.iter().position(|attached| Arc::ptr_eq(&attached.place, place))
+    fn of(&self, parked: &Arc<Parked>) -> Option<usize> {
+        self.all.iter().position(|attached| Arc::ptr_eq(&attached.parked, parked))
+    }
+
+    /// Forgets a number, and all of them with the transaction itself.
+    fn forget(&mut self, at: usize, txn: TxnId) {
+        let attached = &mut self.all[at];
+        attached.begun.retain(|begun| *begun != txn);
+        if attached.begun.is_empty() || attached.parked.is_aborted().is_none() {
+            self.all.remove(at);
+        }
     }
 }
 
@@ -84,13 +117,14 @@ impl Client {
         {
             return Ok(());
         }
+        let meant = self.attachments.find(txn, self.session.current());
         let entered = self.enter(txn);
         // It has no number here from now on: its client knows that it is over.
         if let (Err(Error::EndedElsewhere(_)), Request::Commit { .. } | Request::Rollback { .. }) =
             (&entered, request)
-            && let Some(at) = self.attachments.find(txn, self.session.current())
+            && let Some((at, txn)) = meant
         {
-            self.attachments.all.remove(at);
+            self.attachments.forget(at, txn);
         }
         entered
     }
@@ -101,70 +135,75 @@ impl Client {
             return Ok(());
         }
         match self.attachments.find(txn, self.session.current()) {
-            Some(at) => self.enter_at(at),
+            Some((at, txn)) => self.enter_at(at, txn),
             None => Ok(()),
         }
     }
 
-    fn enter_at(&mut self, at: usize) -> Result<(), Error> {
+    fn enter_at(&mut self, at: usize, txn: TxnId) -> Result<(), Error> {
         let attached = &mut self.attachments.all[at];
-        let tree = attached.place.take().map_err(|why| match why {
-            NotFree::InUse => Error::InUse(Some(attached.current())),
-            NotFree::Over => Error::EndedElsewhere(attached.current()),
+        let tree = attached.parked.take().map_err(|why| match why {
+            NotFree::InUse => Error::InUse(Some(txn)),
+            NotFree::Over => Error::EndedElsewhere(txn),
         })?;
-        attached.names = self.session.attach(tree, &attached.names);
+        attached.names = self.session.attach(tree, &attached.names, Some(txn));
+        let is_open = attached.is_open(txn);
         self.attachments.inside = Some(at);
+        if !is_open {
+            self.park();
+            return Err(Error::EndedElsewhere(txn));
+        }
         Ok(())
     }
 
-    /// Puts the transaction that the last command ran in back into its place, if it has one. To be
-    /// called when a command is done, or will not be run again.
+    /// Puts the transaction that the last command ran in back to where it can be found by its
+    /// token, if it has one. To be called when a command is done, or will not be run again.
     #[inline]
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn park(&mut self) {
         if let Some(at) = self.attachments.inside.take() {
-            self.leave_at(at);
+            self.park_at(at);
         }
     }
 
-    fn leave_at(&mut self, at: usize) {
+    fn park_at(&mut self, at: usize) {
         let attached = &mut self.attachments.all[at];
         let tree = match std::thread::panicking() {
             // What state it is in is not known: it is rolled back with the session.
             true => None,
             false => self.session.detach(Some(attached.root())).ok(),
         };
-        match tree {
-            Some(tree) => {
-                attached.names = tree.names();
-                attached.seen = tree.transactions();
-                for (info, name) in attached.seen.iter_mut().zip(&attached.names) {
-                    (info.parent, info.txn) = (info.parent.map(|_| info.txn), name.txn);
-                }
-                attached.place.put_back(tree);
-            }
-            None => {
-                attached.place.end();
-                self.attachments.all.remove(at);
-            }
-        }
+        let Some(tree) = tree else {
+            attached.parked.end();
+            self.attachments.all.remove(at);
+            return;
+        };
+        let names = tree.names();
+        // What the command has ended; what others have keeps its number.
+        let was_open = std::mem::replace(&mut attached.names, names);
+        let has_ended = |txn: TxnId| was_open.iter().any(|name| name.txn == txn);
+        let begun = std::mem::take(&mut attached.begun);
+        attached.begun =
+            begun.into_iter().filter(|txn| attached.is_open(*txn) || !has_ended(*txn)).collect();
+        attached.seen = named(&tree.transactions(), &attached.names);
+        attached.parked.put_back(tree);
     }
 
     /// Notes that the transaction which was entered has a new one nested in it.
     pub(super) fn note_begun(&mut self, txn: TxnId) {
         if let Some(at) = self.attachments.inside {
-            self.attachments.all[at].begun_last = txn;
+            self.attachments.all[at].begun.push(txn);
         }
     }
 
-    /// Rolls back all that the client has open, but for what has a token: that stays in its place.
+    /// Rolls back all that the client has open, but for what has a token: that stays.
     pub(crate) fn roll_back_all(&mut self) {
-        self.leave();
+        self.park();
         self.session.rollback_all();
     }
 
     /// Lets go of all transactions that have a token, whose numbers mean nothing from now on.
     pub(crate) fn let_go(&mut self) {
-        self.leave();
+        self.park();
         self.attachments.all.clear();
     }
 
@@ -181,7 +220,10 @@ impl Client {
             None => self.attachments.find(txn, self.session.current()),
         };
         let is_aborted = match elsewhere {
-            Some(at) => self.attachments.all[at].place.is_aborted(),
+            Some((at, txn)) => {
+                let attached = &self.attachments.all[at];
+                attached.parked.is_aborted().filter(|_| attached.is_open(txn))
+            }
             None => self.session.is_aborted(txn),
         };
         match is_aborted {
@@ -195,15 +237,17 @@ impl Client {
     /// runs in, what was known of it last.
     pub(super) fn open_transactions(&mut self) -> Vec<TxnInfo> {
         let mut all = self.session.transactions();
-        for at in 0..self.attachments.all.len() {
-            match self.enter_at(at) {
-                Ok(()) => {
-                    self.leave();
-                    all.extend_from_slice(&self.attachments.all[at].seen);
-                }
-                Err(Error::InUse(_)) => all.extend_from_slice(&self.attachments.all[at].seen),
-                Err(_) => {}
+        for attached in &mut self.attachments.all {
+            let looked = attached.parked.look(|tree| {
+                let names = self.session.name(tree, &attached.names);
+                (named(&tree.transactions(), &names), names)
+            });
+            match looked {
+                Ok(now) => (attached.seen, attached.names) = now,
+                Err(NotFree::InUse) => {}
+                Err(NotFree::Over) => continue,
             }
+            all.extend_from_slice(&attached.seen);
         }
         all.sort_by_key(|info| info.txn);
         all
@@ -219,73 +263,75 @@ impl Client {
     /// The token of a transaction, by default the current one, which gets one if it has none. The
     /// client still has its numbers for it.
     pub(crate) fn token_of(&mut self, txn: Option<TxnId>) -> Result<Token, Error> {
-        let at = match self.attachments.inside {
-            Some(at) => Some(at),
-            None => self.attachments.find(txn, self.session.current()),
-        };
-        if let Some(attached) = at.map(|at| &self.attachments.all[at]) {
-            return match attached.place.is_aborted() {
-                Some(_) => Ok(attached.place.token()),
-                None => Err(Error::EndedElsewhere(attached.current())),
+        if let Some(at) = self.attachments.inside {
+            return Ok(self.attachments.all[at].parked.token());
+        }
+        if let Some((at, txn)) = self.attachments.find(txn, self.session.current()) {
+            let parked = &self.attachments.all[at].parked;
+            return match parked.is_aborted() {
+                Some(_) => Ok(parked.token()),
+                None => Err(Error::EndedElsewhere(txn)),
             };
         }
         self.session.check_live(txn)?;
+        let token = Token::random()?;
         let tree = self.session.detach(txn)?;
-        let names = tree.names();
-        let place = self.server.tokens().add(tree, &self.info.address)?;
-        let token = place.token();
-        self.keep(place, names);
+        let (names, infos) = (tree.names(), tree.transactions());
+        let parked = self.server.tokens().park(token, tree, &self.info.address)?;
+        self.attachments.all.push(Attached::of(parked, names, &infos));
         Ok(token)
-    }
-
-    fn keep(&mut self, place: Arc<Place>, names: Vec<Name>) {
-        let begun_last = names.last().map_or(TxnId(0), |name| name.txn);
-        self.attachments.all.push(Attached { place, names, begun_last, seen: Vec::new() });
     }
 
     pub(super) fn attach(&mut self, out: &mut Vec<u8>, token: &[u8]) -> Step<Next> {
         let token = Token::parse(token).ok_or(Error::NoSuchToken)?;
         let txn = self.join(token)?;
-        self.leave();
+        self.park();
         self.reply(out, &Reply::Began(txn.0))
     }
 
-    /// Enters the transaction of a token; answers what the innermost is called here.
+    /// Enters the transaction of a token, the innermost that is open; answers what that is called
+    /// here.
     pub(crate) fn join(&mut self, token: Token) -> Result<TxnId, Error> {
-        let place = self.server.tokens().find(token).ok_or(Error::NoSuchToken)?;
-        let at = match self.attachments.of_place(&place) {
+        let parked = self.server.tokens().find(token).ok_or(Error::NoSuchToken)?;
+        let tree = parked.take().map_err(|why| match why {
+            NotFree::InUse => Error::InUse(None),
+            NotFree::Over => Error::NoSuchToken,
+        })?;
+        let at = match self.attachments.of(&parked) {
             Some(at) => {
-                self.enter_at(at)?;
+                let attached = &mut self.attachments.all[at];
+                attached.names = self.session.attach(tree, &attached.names, None);
                 at
             }
             None => {
-                self.check_room()?;
-                let tree = place.take().map_err(|why| match why {
-                    NotFree::InUse => Error::InUse(None),
-                    NotFree::Over => Error::NoSuchToken,
-                })?;
-                let names = self.session.attach(tree, &[]);
-                self.keep(place, names);
+                if let Err(refused) = self.check_room(tree.depth()) {
+                    parked.put_back(tree);
+                    return Err(refused);
+                }
+                let infos = tree.transactions();
+                let names = self.session.attach(tree, &[], None);
+                self.attachments.all.push(Attached::of(parked, names, &infos));
                 self.attachments.all.len() - 1
             }
         };
         self.attachments.inside = Some(at);
+        // It is what names none is done in from now on, whoever has begun it.
         let attached = &mut self.attachments.all[at];
-        attached.begun_last = attached.names.last().map_or(TxnId(0), |name| name.txn);
-        Ok(attached.begun_last)
+        attached.begun = attached.names.iter().map(|name| name.txn).collect();
+        Ok(attached.current())
     }
 
-    /// Refuses one more transaction where all that the client has numbers for are as many as a
+    /// Refuses so many more transactions where all that the client has numbers for are as many as a
     /// session may have. The session itself knows of those only that are in it.
-    pub(super) fn check_room(&self) -> Result<(), Error> {
+    pub(super) fn check_room(&self, more: usize) -> Result<(), Error> {
         let max = self.server.config().session_transactions_max;
         let inside = self.attachments.inside;
-        let elsewhere =
-            self.attachments.all.iter().enumerate().filter(|(at, _)| Some(*at) != inside);
+        let all = self.attachments.all.iter().enumerate();
+        let elsewhere = all.filter(|(at, _)| Some(*at) != inside);
         let elsewhere: usize = elsewhere.map(|(_, attached)| attached.names.len()).sum();
-        if elsewhere > 0 && self.session.open_count() + elsewhere >= max {
-            return Err(Error::Limit { limit: Limit::SessionTransactions, max });
+        match self.session.open_count() + elsewhere + more > max {
+            true => Err(Error::Limit { limit: Limit::SessionTransactions, max }),
+            false => Ok(()),
         }
-        Ok(())
     }
 }

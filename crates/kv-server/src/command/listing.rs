@@ -154,7 +154,7 @@ impl Client {
     ) -> Result<Listed, Pause> {
         let written = self.write_rows(listing, out, bytes_max);
         if let Ok(Listed::Whole | Listed::Broken) = written {
-            self.leave();
+            self.park();
         }
         written
     }
@@ -308,7 +308,7 @@ impl Client {
         out: &mut Vec<u8>,
     ) -> Listed {
         let listed = self.tell_failure(listing, failure, out);
-        self.leave();
+        self.park();
         listed
     }
 

@@ -106,8 +106,11 @@ impl Client {
             None => self.run_beyond_dialect(words, out),
         };
         let ran = ran.or_else(|stop| self.tell(stop, out));
+        if ran.is_ok() && !self.dialect.values.is_empty() {
+            self.dialect.values.clear();
+        }
         if !matches!(ran, Err(_) | Ok(Next::List(_))) {
-            self.leave();
+            self.park();
         }
         if ran.is_ok() && !self.dialect.collecting.is_empty() {
             self.dialect.collecting.clear();
@@ -341,7 +344,7 @@ impl Client {
     /// Says that what has paused will not be run again.
     pub(crate) fn give_up(&mut self) {
         self.session.give_up();
-        self.leave();
+        self.park();
         self.dialect.collecting.clear();
         self.dialect.values.clear();
         if self.dialect.exec_at.is_some() {
@@ -353,8 +356,8 @@ impl Client {
 /// Whether a command is done in the current transaction, if there is one.
 fn runs_in_transaction(spec: &RedisSpec, command: &RedisCommand<'_>) -> bool {
     let is_other = matches!(command, RedisCommand::RandomKey);
-    let is_whole =
-        matches!(command, RedisCommand::Exec | RedisCommand::Watch(_) | RedisCommand::FlushAll);
+    // EXEC sees to that itself.
+    let is_whole = matches!(command, RedisCommand::Watch(_) | RedisCommand::FlushAll);
     is_whole || (is_on_keys(spec) && !is_other)
 }
 

@@ -17,7 +17,7 @@ impl Client {
         at: Option<u64>,
         wait: Option<Duration>,
     ) -> Step<Next> {
-        self.check_room()?;
+        self.check_room(1)?;
         let txn = self.session.begin(BeginOptions {
             parent: match parent {
                 kv_protocol::Parent::None => Parent::None,

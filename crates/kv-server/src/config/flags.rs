@@ -313,8 +313,9 @@ pub(super) struct Waiting {
 
     /// How long a session with open transactions may send nothing
     ///
-    /// Then they are aborted, so that a client that hangs does not hold its locks for ever. Raise
-    /// it when people hold transactions open by hand.
+    /// Then they are aborted, so that a client that hangs does not hold its locks for ever; and so
+    /// is a transaction that has a token, when no command has run in it for so long. Raise it when
+    /// people hold transactions open by hand.
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     #[arg(default_value_t = DurationText(limits::IDLE_TRANSACTION_TIMEOUT_DEFAULT))]
     pub(super) idle_transaction_timeout: DurationText,

@@ -12,11 +12,11 @@ use crate::limits;
 impl Connection {
     /// Writes a long list in pieces, each when the one before has been taken.
     pub(super) async fn write_list(&mut self, listing: Box<Listing>) -> Result<(), End> {
+        self.listing = Some(listing);
+        self.last_sent = Instant::now();
         // Its pieces do not wait one by one: they depend on what is known when it begins.
         self.settle_and_flush().await?;
         self.settle_session().await?;
-        self.listing = Some(listing);
-        self.last_sent = Instant::now();
         while let Some(listing) = &mut self.listing {
             let out = self.outbox.buffer();
             let written = self.client.write_list(listing, out, limits::OUTPUT_BYTES_AT_ONCE);
@@ -53,7 +53,8 @@ impl Connection {
         }
         self.client.roll_back_all();
         let text = "the connection was closed while the command searched, and nothing was found \
-                    for long; open transactions were rolled back";
+                    for long; open transactions were rolled back, but for what has a \
+                    token";
         if self.listing.is_some() {
             self.fail_list(&ErrorReply::new(ErrorCode::Aborted, text))?;
         } else {

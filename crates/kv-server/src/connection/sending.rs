@@ -100,7 +100,7 @@ impl Connection {
                     if let Some(listing) = &mut self.listing {
                         listing.forget_if_lost(&self.client);
                     }
-                    self.client.leave();
+                    self.client.park();
                 }
             }
         }

@@ -152,7 +152,7 @@ impl Connection {
         self.client.roll_back_all();
         let text = format!(
             "the connection was closed while the command waited for {waited_for}; nothing was \
-             done, and open transactions were rolled back"
+             done, and open transactions were rolled back, but for what has a token"
         );
         self.say(ErrorCode::Aborted, text);
         End::Quit

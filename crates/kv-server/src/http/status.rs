@@ -22,7 +22,6 @@ use tokio_util::io::ReaderStream;
 use super::Face;
 use super::caller::Caller;
 use super::problem::Problem;
-use crate::clients::DETACHED;
 use crate::command::{Job, Listed, Listing, Next};
 use crate::limits;
 
@@ -145,10 +144,10 @@ pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<V
         .map(|of| {
             let state = of.state();
             let open: Vec<Value> =
-                state.open.iter().map(|info| transaction(info, state.active)).collect();
+                state.open.iter().map(|info| transaction(info, state.open_as_of)).collect();
             json!({
                 "session": of.id,
-                "detached": of.local_address == DETACHED,
+                "detached": of.is_detached,
                 "transactions": open,
                 "address": of.address,
                 "name": state.name,

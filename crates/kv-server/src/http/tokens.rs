@@ -1,8 +1,8 @@
 //! Transactions over HTTP: the header that names one by its token, who may use it for a request,
 //! and `/begin`, `/commit`, `/rollback`.
 //!
-//! Where transactions with a token are between requests is in [`crate::tokens`], for all faces. One
-//! request at a time runs in one; another one meanwhile is answered BUSY (409).
+//! Where they are between requests is in [`crate::tokens`], for all faces. One request at a time
+//! runs in one; another one meanwhile is answered BUSY (409).
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -311,3 +311,194 @@ fn limits_and_refusals() {
     }
     server.check_idle();
 }
+
+#[test]
+fn transactions_tells_of_nested_ones_under_this_sessions_numbers() {
+    let server = server(&[]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    for request in ["BEGIN", "BEGIN 1", "BEGIN 2"] {
+        one.ask(request);
+    }
+    let token = token(&mut one);
+    let parents = |lines: &mut Client| -> Vec<String> {
+        let rows = rows(lines, "TRANSACTIONS");
+        let words = |row: &String| row.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        rows.iter().map(words).collect()
+    };
+    assert_eq!(parents(&mut one), ["1 -", "2 1", "3 2"]);
+    other.ask("BEGIN");
+    assert_eq!(other.ask(format!("ATTACH {token}")), "OK 4");
+    assert_eq!(parents(&mut other), ["1 -", "2 -", "3 2", "4 3"]);
+    // Who gave it out knows of it while somebody else's command runs in it, too.
+    let mut holder = server.connect();
+    holder.ask("BEGIN");
+    holder.ask("PUT k 1");
+    other.send("PUT k 2");
+    server.wait_for_waits(1);
+    assert_eq!(parents(&mut one), ["1 -", "2 1", "3 2"]);
+    holder.ask("ROLLBACK");
+    assert_eq!(other.read_line().trim_end(), "OK");
+    assert_eq!(one.ask("ROLLBACK 1"), "OK");
+    assert_eq!(other.ask("ROLLBACK 1"), "OK");
+}
+
+#[test]
+fn what_names_no_transaction_is_done_in_the_one_that_this_session_began_last() {
+    let server = server(&[]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    // Others have begun one in it: what is meant for the outer one is not done in theirs.
+    one.ask("BEGIN");
+    let outer = token(&mut one);
+    assert_eq!(other.ask(format!("ATTACH {outer}")), "OK 1");
+    assert_eq!(other.ask("BEGIN NESTED"), "OK 2");
+    assert!(one.ask("PUT k 1").starts_with("ERR BUSY transaction 1 has the open child"));
+    assert_eq!(other.ask("PUT k 2"), "OK");
+    assert_eq!(one.ask("COMMIT"), "OK", "all of it, its child first");
+    assert_eq!(server.connect().ask("GET k"), "\"2\"");
+    assert!(other.ask("COMMIT").starts_with("ERR NOTX transaction 2 is over"));
+    // Others have ended one in it: what is meant for that is not done in the outer one.
+    for (request, reply) in [("BEGIN", "OK 3"), ("BEGIN NESTED", "OK 4"), ("PUT k 3", "OK")] {
+        assert_eq!(one.ask(request), reply);
+    }
+    let outer = token(&mut one);
+    other.ask(format!("ATTACH {outer}"));
+    assert_eq!(other.ask("COMMIT"), "OK");
+    for request in ["PUT k 4", "GET k", "GET k 4", "BEGIN NESTED", "COMMIT"] {
+        let over = one.ask(request);
+        assert!(over.starts_with("ERR NOTX transaction 4 is over"), "{request}: {over}");
+    }
+    assert_eq!(server.connect().ask("GET k"), "\"2\"", "nothing is committed by that");
+    assert_eq!(one.ask("GET k"), "\"3\"", "it has let go, so the outer one is meant");
+    assert_eq!(one.ask("ROLLBACK"), "OK");
+    // Nor in another of its own.
+    for request in ["BEGIN", "TOKEN", "BEGIN", "BEGIN 5"] {
+        one.ask(request);
+    }
+    let outer = one.ask("TOKEN 5").trim_matches('"').to_owned();
+    other.ask(format!("ATTACH {outer}"));
+    assert_eq!(other.ask("ROLLBACK"), "OK");
+    assert!(one.ask("PUT k 5").starts_with("ERR NOTX transaction 7 is over"));
+    assert!(one.ask("ROLLBACK").starts_with("ERR NOTX"));
+    assert_eq!(one.ask("PUT k 6"), "OK", "in transaction 6");
+    assert_eq!(rows(&mut one, "SHOWALL"), ["\"k\" \"6\" 6"]);
+    for request in ["ROLLBACK 6", "ROLLBACK 5"] {
+        assert_eq!(one.ask(request), "OK");
+    }
+    other.ask("ROLLBACK");
+    server.check_idle();
+}
+
+#[test]
+fn an_exec_that_cannot_be_done_ends_the_queue() {
+    let server = server(&[]);
+    let (mut holder, mut lines, mut redis) = (server.connect(), server.connect(), server.connect());
+    lines.ask("BEGIN");
+    let token = token(&mut lines);
+    resp(&mut redis, &format!("ATTACH {token}"));
+    holder.ask("BEGIN");
+    holder.ask("PUT k 1");
+    lines.send("PUT k 2");
+    server.wait_for_waits(1);
+    for reply in ["-BUSY", "-NOTX"] {
+        assert_eq!(resp(&mut redis, "MULTI"), "+OK");
+        assert_eq!(resp(&mut redis, "SET l 1"), "+QUEUED");
+        assert!(resp(&mut redis, "EXEC").starts_with(reply));
+        assert!(resp(&mut redis, "GET l").starts_with(reply), "and is not queued");
+        if reply == "-BUSY" {
+            holder.ask("ROLLBACK");
+            assert_eq!(lines.read_line().trim_end(), "OK");
+            assert_eq!(lines.ask("ROLLBACK"), "OK");
+        }
+    }
+    assert!(resp(&mut redis, "ROLLBACK").starts_with("-NOTX"));
+    assert_eq!(resp(&mut redis, "GET l"), "$-1");
+}
+
+#[test]
+fn what_is_over_is_no_longer_listed() {
+    let server = server(&[]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    one.ask("BEGIN");
+    let token = token(&mut one);
+    let mut http = http(&server);
+    let mut detached = || {
+        let all = http.get("/v1/transactions").json();
+        let sessions = all["sessions"].as_array().unwrap();
+        sessions.iter().filter(|session| session["detached"] == true).count()
+    };
+    assert_eq!(detached(), 1);
+    other.ask(format!("ATTACH {token}"));
+    assert_eq!(other.ask("COMMIT"), "OK");
+    assert_eq!(detached(), 0);
+    // What is begun and left does not end by where it came from.
+    one.ask("ROLLBACK");
+    one.ask("BEGIN");
+    let token = self::token(&mut one);
+    let mut operator = server.connect();
+    assert_eq!(resp(&mut operator, "CLIENT KILL TYPE normal SKIPME yes"), ":2");
+    assert_eq!(operator.ask(format!("ATTACH {token}")), "OK 1");
+    assert_eq!(operator.ask("COMMIT"), "OK");
+}
+
+#[test]
+fn an_attached_tree_counts_as_a_whole() {
+    let server = server(&["--max-session-transactions", "3"]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    one.ask("BEGIN");
+    one.ask("BEGIN 1");
+    let token = token(&mut one);
+    for _ in 0..2 {
+        assert!(other.ask("BEGIN").starts_with("OK"));
+    }
+    assert!(other.ask(format!("ATTACH {token}")).starts_with("ERR LIMIT at most 3"));
+    assert_eq!(other.ask("ROLLBACK"), "OK");
+    assert_eq!(other.ask(format!("ATTACH {token}")), "OK 4");
+    assert!(other.ask("BEGIN NESTED").starts_with("ERR LIMIT"));
+    for request in ["COMMIT 3", "COMMIT 1"] {
+        assert_eq!(other.ask(request), "OK");
+    }
+}
+
+#[test]
+fn old_views_are_aborted_and_all_keys_stay_locked() {
+    let server = server(&["--max-view-age", "300ms"]);
+    let (mut lines, mut other) = (server.connect(), server.connect());
+    lines.ask("BEGIN READONLY");
+    token(&mut lines);
+    eventually("no view is open", || {
+        rows(&mut server.connect(), "STATS").contains(&"read_views_open=0".to_owned())
+    });
+    assert!(
+        lines.ask("GET k").starts_with("ERR ABORTED transaction 1 was aborted by its read view")
+    );
+    assert_eq!(lines.ask("ROLLBACK"), "OK");
+    // A lock on all keys goes with it, and who waits for it waits on.
+    other.ask("PUT k 1");
+    lines.ask("BEGIN");
+    assert_eq!(resp(&mut lines, "FLUSHALL"), "+OK");
+    other.send("GET k");
+    assert_eq!(other.read_line().trim_end(), "\"1\"", "a single read waits for nobody");
+    other.send("PUT k 2");
+    server.wait_for_waits(1);
+    let token = token(&mut lines);
+    drop(lines);
+    let mut third = server.connect();
+    third.ask(format!("ATTACH {token}"));
+    assert_eq!(third.ask("GET k"), "NIL");
+    assert_eq!(third.ask("COMMIT"), "OK");
+    assert_eq!(other.read_line().trim_end(), "OK");
+    assert!(rows(&mut other, "HISTORY k").iter().any(|row| row.ends_with(" NIL")));
+}
+
+#[test]
+fn a_drain_rolls_back_what_has_a_token() {
+    let mut server = server(&["--drain-timeout", "10s"]);
+    let mut lines = server.connect();
+    lines.ask("BEGIN");
+    lines.ask("PUT k 1");
+    token(&mut lines);
+    server.signal("TERM");
+    let told = lines.read_line();
+    assert!(told.starts_with("ERR SHUTDOWN the server is stopping; open transactions"), "{told}");
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}

@@ -20,12 +20,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::tree::Tree;
+use super::super::tree::{Scope, Tree};
 use super::{Session, TxnInfo};
 use crate::critical::Critical;
 use crate::db::Shared;
 use crate::error::{AbortReason, Error};
-use crate::types::{Revision, SessionId, TxnId};
+use crate::types::{Revision, SessionId, TreeId, TxnId};
 
 /// A transaction, with what is nested in it, that is in no session. Dropped, it is rolled back.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ pub struct Detached {
 pub struct Name {
     /// Its number in the session.
     pub txn: TxnId,
-    /// Which it is of its tree, for every session.
+    /// Which it is, for every session.
+    tree: TreeId,
     nth: u64,
 }
 
@@ -55,6 +56,11 @@ impl Detached {
     /// What the session that it was in last has called its transactions, the root first.
     pub fn names(&self) -> Vec<Name> {
         self.tree.as_ref().map_or_else(Vec::new, names_of)
+    }
+
+    /// How many transactions it has, the root included.
+    pub fn depth(&self) -> usize {
+        self.tree.as_ref().map_or(0, |tree| tree.scopes.len())
     }
 
     /// Its transactions, numbered 1, 2, 3 … from the root.
@@ -94,7 +100,8 @@ impl Detached {
 }
 
 fn names_of(tree: &Tree) -> Vec<Name> {
-    tree.scopes.iter().map(|scope| Name { txn: scope.txn, nth: scope.nth }).collect()
+    let name = |scope: &Scope| Name { txn: scope.txn, tree: tree.id, nth: scope.nth };
+    tree.scopes.iter().map(name).collect()
 }
 
 impl Drop for Detached {
@@ -116,7 +123,7 @@ impl Session {
     pub fn detach(&mut self, txn: Option<TxnId>) -> Result<Detached, Error> {
         let (_, root) = self.named(txn)?;
         self.give_up();
-        self.search = None;
+        (self.search, self.preferred) = (None, None);
         let Some(mut tree) = self.take_out(root) else {
             return Err(Error::NoTransaction(Some(root)));
         };
@@ -128,22 +135,37 @@ impl Session {
         Ok(Detached { shared, tree: Some(tree), depends_on })
     }
 
-    /// Takes a transaction up, with all that is nested in it. What this session has called one of
-    /// them before it calls it again; the others get the next numbers. Answers what all of them
-    /// are called now, the root first.
-    pub fn attach(&mut self, mut detached: Detached, known: &[Name]) -> Vec<Name> {
-        let Some(mut tree) = detached.tree.take() else { return Vec::new() };
-        for scope in &mut tree.scopes {
-            let name = known.iter().find(|name| name.nth == scope.nth);
-            scope.txn = name.map_or_else(|| self.next_txn(), |name| name.txn);
+    /// What this session calls the transactions of a tree, the root first: as it has before, as far
+    /// as they are among the `known`; the others get the next numbers.
+    pub fn name(&mut self, detached: &Detached, known: &[Name]) -> Vec<Name> {
+        let mut names = detached.names();
+        for name in &mut names {
+            let is_it = |of: &&Name| (of.tree, of.nth) == (name.tree, name.nth);
+            name.txn = known.iter().find(is_it).map_or_else(|| self.next_txn(), |of| of.txn);
         }
-        let (root, innermost) = (tree.scopes[0].txn, tree.innermost().txn);
-        debug_assert!(tree.scopes.is_sorted_by_key(|scope| scope.txn), "outer ones come first");
-        self.txns_begun = self.txns_begun.max(innermost.0);
-        self.roots.extend(tree.scopes.iter().map(|scope| (scope.txn, root)));
-        let names = names_of(&tree);
+        debug_assert!(names.is_sorted_by_key(|name| name.txn), "outer ones come first");
+        names
+    }
+
+    /// Takes a transaction up, with all that is nested in it, as [`Session::name`] calls them,
+    /// which is answered. What names no transaction is done in `current` from now on, or in the one
+    /// begun last if that is none of them; until it is detached again.
+    pub fn attach(
+        &mut self,
+        mut detached: Detached,
+        known: &[Name],
+        current: Option<TxnId>,
+    ) -> Vec<Name> {
+        let names = self.name(&detached, known);
+        let Some(mut tree) = detached.tree.take() else { return Vec::new() };
+        for (scope, name) in tree.scopes.iter_mut().zip(&names) {
+            scope.txn = name.txn;
+        }
+        let root = names[0].txn;
+        self.roots.extend(names.iter().map(|name| (name.txn, root)));
         self.trees.insert(root, tree);
         self.depends_on = detached.depends_on.max(self.depends_on);
+        self.preferred = current.filter(|current| self.roots.contains_key(current));
         names
     }
 }

@@ -41,6 +41,8 @@ pub struct Session {
     roots: BTreeMap<TxnId, TxnId>,
     /// The trees, by root.
     trees: BTreeMap<TxnId, Tree>,
+    /// The current transaction while one is attached, if it is not the one begun last.
+    preferred: Option<TxnId>,
     /// The transaction of a single command that has to wait.
     single: Option<Tree>,
     pending: Option<Pending>,
@@ -107,6 +109,7 @@ impl Session {
             txns_begun: 0,
             roots: BTreeMap::new(),
             trees: BTreeMap::new(),
+            preferred: None,
             single: None,
             pending: None,
             depends_on: Revision(0),
@@ -182,18 +185,25 @@ impl Session {
         }
     }
 
-    /// The transaction begun last that is still open.
+    /// The transaction begun last that is still open, or the one that
+    /// [`attach`](Session::attach) has put in its place.
     pub fn current(&self) -> Option<TxnId> {
-        self.roots.last_key_value().map(|(&txn, _)| txn)
+        let (&last, _) = self.roots.last_key_value()?;
+        let preferred = self.preferred.filter(|txn| self.roots.contains_key(txn));
+        Some(preferred.filter(|_| last != TxnId::GROUP).unwrap_or(last))
     }
 
     /// Every open transaction, by number.
     pub fn transactions(&self) -> Vec<TxnInfo> {
-        let now = self.shared.clock().now();
-        let mut all: Vec<TxnInfo> =
-            self.trees.values().flat_map(|tree| tree.transactions(now)).collect();
+        let mut all: Vec<TxnInfo> = self.transactions_by_tree().collect();
         all.sort_by_key(|info| info.txn);
         all
+    }
+
+    /// Every open transaction, each behind what it is nested in.
+    pub fn transactions_by_tree(&self) -> impl Iterator<Item = TxnInfo> {
+        let now = self.shared.clock().now();
+        self.trees.values().flat_map(move |tree| tree.transactions(now))
     }
 
     // ---- Waiting.

@@ -135,7 +135,9 @@ impl Client {
         out: &mut Vec<u8>,
     ) -> Run<Next> {
         let clients = self.server.clients().all();
-        let fitting = clients.iter().filter(|client| self.fits(client, filter));
+        // What is no connection does not end by where it came from, only by its number.
+        let is_meant = |of: &&Arc<ClientInfo>| !of.is_detached || filter.ids.is_some();
+        let fitting = clients.iter().filter(|client| self.fits(client, filter)).filter(is_meant);
         let fitting: Vec<&Arc<ClientInfo>> = fitting.collect();
         if !is_counted && fitting.is_empty() {
             return Err(Refusal::new("ERR No such client").into());
@@ -191,15 +193,19 @@ impl Client {
         Ok(())
     }
 
+    /// Brings what others are shown of its transactions up to date, without it being active.
+    pub(crate) fn tell_open(&self) {
+        self.info.tell_open(self.session.transactions_by_tree());
+    }
+
     /// Brings what others are shown of this client up to date; to be called now and then.
     pub(crate) fn tell_state(&mut self) {
         let (queued, watched) = (self.queued(), self.watched());
-        let open = match self.session.has_open_transactions() {
-            true => self.session.transactions(),
-            false => Vec::new(),
-        };
-        self.info.tell_open(open);
         let mut state = self.info.state();
+        state.active = std::time::Instant::now();
+        if self.session.has_open_transactions() || !state.open.is_empty() {
+            state.tell_open(self.session.transactions_by_tree());
+        }
         state.command = self.last_command;
         state.queued = queued;
         state.watched = watched;

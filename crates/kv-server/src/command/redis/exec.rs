@@ -219,6 +219,10 @@ impl Client {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Err(Refusal::new(text).into());
         }
+        if let Err(refused) = self.enter(None) {
+            self.end_multi();
+            return Err(refused.into());
+        }
         self.dialect.exec_at = Some(0);
         // Nothing that is queued changes what EXEC has to compare.
         let watched = std::mem::take(&mut self.dialect.watched);
