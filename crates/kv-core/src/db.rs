@@ -25,7 +25,7 @@ use crate::store::shard::sweep::Sweep;
 use crate::store::shards::Shards;
 use crate::txn::session::Session;
 use crate::txn::work::{holder_of, shown};
-use crate::types::{Revision, ShardIndex, Version};
+use crate::types::{Revision, SessionId, ShardIndex, Version};
 use crate::watermark::{Stuck, Watermark};
 
 /// A transactional key-value store. Cheap to clone; all clones are the same store.
@@ -110,6 +110,12 @@ impl Database {
     /// A new client.
     pub fn session(&self) -> Session {
         Session::new(Arc::clone(&self.shared))
+    }
+
+    /// Ends the wait that a session is in, if it is in one, from outside: its command fails with
+    /// [`Error::LockTimeout`].
+    pub fn end_wait(&self, session: SessionId) {
+        self.shared.waits.expire(&self.shared.shards, session);
     }
 
     /// The newest revision that reads see.

@@ -78,7 +78,8 @@ impl Clients {
 
     /// Adds a transaction that has a token, until what is returned is dropped; `address` is where
     /// whoever has begun it comes from.
-    pub fn detached(self: &Arc<Self>, id: u64, address: String, cut: CancellationToken) -> Entered {
+    pub fn detached(self: &Arc<Self>, id: u64, address: String) -> Entered {
+        let cut = CancellationToken::new();
         let info = ClientInfo::new(id, address, "detached".to_owned(), cut);
         self.add(ClientInfo { is_detached: true, ..info })
     }

@@ -119,7 +119,8 @@ impl Server {
         let fetches = Semaphore::new(limits::FETCHES_MAX);
         let memory_bytes_max = AtomicU64::new(config.memory_bytes_max.unwrap_or(0));
         let (clients, cursors) = (Arc::<Clients>::default(), Cursors::default());
-        let tokens = Tokens::new(config.idle_transaction_timeout, Arc::clone(&clients));
+        let tokens =
+            Tokens::new(config.idle_transaction_timeout, database.clone(), Arc::clone(&clients));
         Ok(Arc::new(Server {
             config,
             database,

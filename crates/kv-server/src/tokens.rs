@@ -16,13 +16,13 @@
 //! Latches: the tokens', then one transaction's. A transaction is rolled back or aborted outside of
 //! both.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use kv_core::error::AbortReason;
-use kv_core::{Detached, Error, TxnId};
+use kv_core::{Database, Detached, Error, SessionId, TxnId};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ use crate::clients::{Clients, Entered};
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What a transaction is found by: 128 random bits, in 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(u128);
 
 impl Token {
@@ -73,31 +73,40 @@ impl fmt::Debug for Token {
 #[derive(Debug)]
 pub struct Tokens {
     idle_max: Duration,
+    database: Database,
     clients: Arc<Clients>,
     open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    by_token: HashMap<Token, Arc<Parked>>,
+    by_token: HashMap<Token, Entry>,
+    /// When each is to be looked at next.
+    due: BTreeSet<(Instant, Token)>,
     /// The server drains: there will be no more.
     is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    parked: Arc<Parked>,
+    due: Instant,
 }
 
 /// A transaction that no command runs in, or where it was.
 #[derive(Debug)]
 pub struct Parked {
     token: Token,
-    tokens: Arc<Tokens>,
-    /// Cancelled by an operator.
-    cut: CancellationToken,
+    /// The session that its locks belong to.
+    session: SessionId,
+    tokens: Weak<Tokens>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     stage: Stage,
-    /// Its place among the clients, where an operator can see it, and end it; until it is over.
+    /// Its place among the clients, where an operator can see it; until it is over.
     listed: Option<Entered>,
     /// When it was aborted, or else when a command was done in it last.
     since: Instant,
@@ -111,8 +120,10 @@ enum Stage {
     InUse {
         was_aborted: bool,
     },
-    /// It was committed, rolled back or forgotten.
-    Over,
+    /// It was committed, rolled back or forgotten; or the server drains.
+    Over {
+        is_drained: bool,
+    },
 }
 
 /// Why a transaction cannot be taken.
@@ -122,12 +133,14 @@ pub enum NotFree {
     InUse,
     /// It has ended.
     Over,
+    /// It was rolled back because the server drains.
+    Drained,
 }
 
 impl Tokens {
     /// No transactions; one that nothing is heard of for this long is aborted.
-    pub fn new(idle_max: Duration, clients: Arc<Clients>) -> Arc<Tokens> {
-        Arc::new(Tokens { idle_max, clients, open: Mutex::default() })
+    pub fn new(idle_max: Duration, database: Database, clients: Arc<Clients>) -> Arc<Tokens> {
+        Arc::new(Tokens { idle_max, database, clients, open: Mutex::default() })
     }
 
     /// After how long a transaction that nothing is heard of is aborted.
@@ -146,23 +159,37 @@ impl Tokens {
         tree: Detached,
         address: &str,
     ) -> Result<Arc<Parked>, Error> {
-        let cut = CancellationToken::new();
-        let listed = self.clients.detached(tree.session().0, address.to_owned(), cut.clone());
-        listed.tell_open(tree.transactions());
+        let session = tree.session();
+        let listed = self.clients.detached(session.0, address.to_owned());
+        listed.state().tell_open(tree.transactions());
         let (stage, since) = (Stage::Free(tree), Instant::now());
-        let state = Mutex::new(State { stage, listed: Some(listed), since });
-        let parked = Arc::new(Parked { token, tokens: Arc::clone(self), cut, state });
+        let state = State { stage, listed: Some(listed), since };
+        let due = state.due(self.idle_max);
+        let (tokens, state) = (Arc::downgrade(self), Mutex::new(state));
+        let parked = Arc::new(Parked { token, session, tokens, state });
         let mut open = self.open.lock();
         if open.is_closed {
             return Err(Error::Aborted { txn: TxnId(1), reason: AbortReason::Shutdown });
         }
-        open.by_token.insert(token, Arc::clone(&parked));
+        open.due.insert((due, token));
+        open.by_token.insert(token, Entry { parked: Arc::clone(&parked), due });
         Ok(parked)
     }
 
     /// The transaction of a token.
     pub fn find(&self, token: Token) -> Option<Arc<Parked>> {
-        self.open.lock().by_token.get(&token).cloned()
+        self.open.lock().by_token.get(&token).map(|entry| Arc::clone(&entry.parked))
+    }
+
+    /// Ends the transaction that is listed among the clients under this number, whoever runs a
+    /// command in it: what that waits for, it waits for no longer.
+    pub fn kill(&self, session: u64) {
+        let open = self.open.lock();
+        let mut all = open.by_token.values().map(|entry| &entry.parked);
+        let Some(parked) = all.find(|parked| parked.session.0 == session).cloned() else { return };
+        drop(open);
+        parked.end();
+        self.database.end_wait(parked.session);
     }
 
     /// Ends transactions that are idle, until the server drains; then all of them.
@@ -173,18 +200,66 @@ impl Tokens {
         }
         let mut open = self.open.lock();
         open.is_closed = true;
+        open.due.clear();
         let all = std::mem::take(&mut open.by_token);
         drop(open);
-        all.into_values().for_each(|parked| parked.end());
+        let drained = |entry: Entry| entry.parked.end_as(Stage::Over { is_drained: true });
+        all.into_values().for_each(drained);
     }
 
-    /// Aborts what was idle for too long, forgets what has been aborted for as long, and what an
-    /// operator has cut off.
+    /// Aborts what was idle for too long, and forgets what has been aborted for as long.
     fn sweep(&self) {
-        let is_due = |parked: &&Arc<Parked>| parked.is_due();
-        let due: Vec<Arc<Parked>> =
-            self.open.lock().by_token.values().filter(is_due).cloned().collect();
-        due.into_iter().for_each(|parked| parked.age());
+        for parked in self.due() {
+            let Some(due) = parked.age(self.idle_max) else { continue };
+            let mut open = self.open.lock();
+            if let Some(entry) = open.by_token.get_mut(&parked.token) {
+                entry.due = due;
+                open.due.insert((due, parked.token));
+            }
+        }
+    }
+
+    fn forget(&self, token: Token) {
+        let mut open = self.open.lock();
+        if let Some(entry) = open.by_token.remove(&token) {
+            open.due.remove(&(entry.due, token));
+        }
+    }
+
+    /// Those that are due now, each to be given its next time.
+    fn due(&self) -> Vec<Arc<Parked>> {
+        let mut open = self.open.lock();
+        let later = open.due.split_off(&(Instant::now(), Token(0)));
+        let due = std::mem::replace(&mut open.due, later);
+        let of_token =
+            |(_, token)| open.by_token.get(&token).map(|entry| Arc::clone(&entry.parked));
+        due.into_iter().filter_map(of_token).collect()
+    }
+}
+
+impl Stage {
+    /// Why it cannot be taken, if it is not free.
+    fn why(&self) -> NotFree {
+        match self {
+            Stage::Free(_) | Stage::InUse { .. } => NotFree::InUse,
+            Stage::Over { is_drained: true } => NotFree::Drained,
+            Stage::Over { is_drained: false } => NotFree::Over,
+        }
+    }
+}
+
+impl State {
+    /// When there is something to do next.
+    fn due(&self, idle_max: Duration) -> Instant {
+        let view = match &self.stage {
+            Stage::Free(tree) => tree.view_ends(),
+            // Whoever uses it may have begun to long ago.
+            Stage::InUse { .. } | Stage::Over { .. } => return Instant::now() + LOOK_AGAIN_AFTER,
+        };
+        let idle = self.since.checked_add(idle_max);
+        // Limits that lie further than a clock goes are none.
+        let far = || Instant::now() + Duration::from_secs(1 << 30);
+        [idle, view].into_iter().flatten().min().unwrap_or_else(far)
     }
 }
 
@@ -202,22 +277,19 @@ impl Parked {
     pub fn take(&self) -> Result<Detached, NotFree> {
         let mut state = self.state.lock();
         match &state.stage {
-            // The next look finds it.
-            Stage::Free(_) if self.cut.is_cancelled() => Err(NotFree::Over),
             Stage::Free(tree) => {
                 let in_use = Stage::InUse { was_aborted: tree.is_aborted() };
                 match std::mem::replace(&mut state.stage, in_use) {
                     Stage::Free(tree) => Ok(tree),
-                    Stage::InUse { .. } | Stage::Over => Err(NotFree::Over),
+                    Stage::InUse { .. } | Stage::Over { .. } => Err(NotFree::Over),
                 }
             }
-            Stage::InUse { .. } => Err(NotFree::InUse),
-            Stage::Over => Err(NotFree::Over),
+            other => Err(other.why()),
         }
     }
 
     /// Puts the transaction back. It is not idle from now on, unless it was aborted before. If it
-    /// was ended meanwhile, because the server drains, it is rolled back.
+    /// was ended meanwhile, it is rolled back.
     pub fn put_back(&self, tree: Detached) {
         let mut state = self.state.lock();
         let Stage::InUse { was_aborted } = state.stage else { return };
@@ -240,17 +312,22 @@ impl Parked {
     pub fn look<T>(&self, look: impl FnOnce(&Detached) -> T) -> Result<T, NotFree> {
         match &self.state.lock().stage {
             Stage::Free(tree) => Ok(look(tree)),
-            Stage::InUse { .. } => Err(NotFree::InUse),
-            Stage::Over => Err(NotFree::Over),
+            other => Err(other.why()),
         }
     }
 
-    /// Notes that the transaction has ended, or ends it.
+    /// Notes that the transaction has ended, or ends it: a command that runs in it is its last.
     pub fn end(&self) {
+        self.end_as(Stage::Over { is_drained: false });
+    }
+
+    fn end_as(&self, over: Stage) {
         let mut state = self.state.lock();
-        let ended = (std::mem::replace(&mut state.stage, Stage::Over), state.listed.take());
+        let ended = (std::mem::replace(&mut state.stage, over), state.listed.take());
         drop(state);
-        self.tokens.open.lock().by_token.remove(&self.token);
+        if let Some(tokens) = self.tokens.upgrade() {
+            tokens.forget(self.token);
+        }
         drop(ended);
     }
 
@@ -259,36 +336,36 @@ impl Parked {
         match self.look(Detached::is_aborted) {
             Ok(is_aborted) => Some(is_aborted),
             Err(NotFree::InUse) => Some(false),
-            Err(NotFree::Over) => None,
+            Err(NotFree::Over | NotFree::Drained) => None,
         }
     }
 
-    /// Whether there is something for [`Parked::age`] to do.
-    fn is_due(&self) -> bool {
-        let state = self.state.lock();
-        let Stage::Free(tree) = &state.stage else { return false };
-        let is_idle = state.since.elapsed() > self.tokens.idle_max;
-        is_idle || self.cut.is_cancelled() || tree.is_view_old()
-    }
-
-    /// Aborts it if it is idle or its view is too old; ends it if it has been aborted for long, or
-    /// an operator wants that.
-    fn age(&self) {
-        if self.cut.is_cancelled() {
-            return self.end();
+    /// Aborts it if it is idle or its view is too old, ends it if it has been aborted for long. Says
+    /// when to look again; never if it is over.
+    fn age(&self, idle_max: Duration) -> Option<Instant> {
+        let due = self.state.lock().due(idle_max);
+        if due > Instant::now() {
+            return Some(due);
         }
-        // Somebody may have been quicker.
-        let Ok(mut tree) = self.take() else { return };
-        let is_idle = self.state.lock().since.elapsed() > self.tokens.idle_max;
-        match (tree.is_aborted(), is_idle) {
-            (true, true) => {
-                drop(tree);
-                return self.end();
+        // Somebody may be quicker.
+        match self.take() {
+            Ok(mut tree) => {
+                let is_idle = self.state.lock().since.elapsed() >= idle_max;
+                match (tree.is_aborted(), is_idle) {
+                    (true, true) => {
+                        drop(tree);
+                        self.end();
+                        return None;
+                    }
+                    (false, true) => tree.abort(AbortReason::Idle),
+                    (_, false) => tree.abort_old_view(),
+                }
+                self.put_back(tree);
             }
-            (false, true) => tree.abort(AbortReason::Idle),
-            (_, false) => tree.abort_old_view(),
+            Err(NotFree::InUse) => {}
+            Err(NotFree::Over | NotFree::Drained) => return None,
         }
-        self.put_back(tree);
+        Some(self.state.lock().due(idle_max))
     }
 }
 

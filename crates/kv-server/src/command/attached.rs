@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use kv_core::error::Limit;
+use kv_core::error::{AbortReason, Limit};
 use kv_core::{Error, Name, Step, TxnId, TxnInfo};
 use kv_protocol::{Reply, Request, TransactionState};
 
@@ -27,6 +27,8 @@ pub(super) struct Attachments {
     all: Vec<Attached>,
     /// The one that a command runs in.
     inside: Option<usize>,
+    /// How often the client has attached to something.
+    counted: u64,
 }
 
 /// One of them, with all that is nested in it.
@@ -41,13 +43,16 @@ struct Attached {
     begun: Vec<TxnId>,
     /// What was known of those that were open then.
     seen: Vec<TxnInfo>,
+    /// Where it stands in the order in which the client has begun or attached to transactions: the
+    /// last number that there was then, and how often it had attached to something.
+    attached: (TxnId, u64),
 }
 
 impl Attached {
     fn of(parked: Arc<Parked>, names: Vec<Name>, tree: &[TxnInfo]) -> Attached {
         let begun = names.iter().map(|name| name.txn).collect();
         let seen = named(tree, &names);
-        Attached { parked, names, begun, seen }
+        Attached { parked, names, begun, seen, attached: (TxnId(0), 0) }
     }
 
     fn root(&self) -> TxnId {
@@ -57,6 +62,11 @@ impl Attached {
     /// The one that the client means when it names none.
     fn current(&self) -> TxnId {
         self.begun.last().copied().unwrap_or(self.root())
+    }
+
+    /// Where it stands in the order of what the client means when it names nothing.
+    fn order(&self) -> (TxnId, u64) {
+        self.attached.max((self.current(), 0))
     }
 
     fn has(&self, txn: TxnId) -> bool {
@@ -91,12 +101,20 @@ impl Attachments {
             let at = self.all.iter().position(|attached| attached.has(txn))?;
             return Some((at, txn));
         }
-        let all = self.all.iter().map(Attached::current).enumerate();
-        all.max_by_key(|(_, txn)| *txn).filter(|(_, txn)| own.is_none_or(|own| own < *txn))
+        let (at, last) = self.all.iter().enumerate().max_by_key(|(_, of)| of.order())?;
+        own.is_none_or(|own| (own, 0) < last.order()).then(|| (at, last.current()))
     }
 
     fn of(&self, parked: &Arc<Parked>) -> Option<usize> {
         self.all.iter().position(|attached| Arc::ptr_eq(&attached.parked, parked))
+    }
+
+    /// Forgets what is over but for the last of it: as long as that is there, nothing that was meant
+    /// for one of them is done elsewhere, and they do not add up.
+    fn forget_old(&mut self) {
+        let is_over = |attached: &Attached| attached.parked.is_aborted().is_none();
+        let last = self.all.iter().filter(|of| is_over(of)).map(Attached::order).max();
+        self.all.retain(|of| !is_over(of) || Some(of.order()) == last);
     }
 
     /// Forgets a number, and all of them with the transaction itself.
@@ -145,6 +163,7 @@ impl Client {
         let tree = attached.parked.take().map_err(|why| match why {
             NotFree::InUse => Error::InUse(Some(txn)),
             NotFree::Over => Error::EndedElsewhere(txn),
+            NotFree::Drained => Error::Aborted { txn, reason: AbortReason::Shutdown },
         })?;
         attached.names = self.session.attach(tree, &attached.names, Some(txn));
         let is_open = attached.is_open(txn);
@@ -245,7 +264,7 @@ impl Client {
             match looked {
                 Ok(now) => (attached.seen, attached.names) = now,
                 Err(NotFree::InUse) => {}
-                Err(NotFree::Over) => continue,
+                Err(NotFree::Over | NotFree::Drained) => continue,
             }
             all.extend_from_slice(&attached.seen);
         }
@@ -276,6 +295,7 @@ impl Client {
         self.session.check_live(txn)?;
         let token = Token::random()?;
         let tree = self.session.detach(txn)?;
+        self.attachments.forget_old();
         let (names, infos) = (tree.names(), tree.transactions());
         let parked = self.server.tokens().park(token, tree, &self.info.address)?;
         self.attachments.all.push(Attached::of(parked, names, &infos));
@@ -295,7 +315,7 @@ impl Client {
         let parked = self.server.tokens().find(token).ok_or(Error::NoSuchToken)?;
         let tree = parked.take().map_err(|why| match why {
             NotFree::InUse => Error::InUse(None),
-            NotFree::Over => Error::NoSuchToken,
+            NotFree::Over | NotFree::Drained => Error::NoSuchToken,
         })?;
         let at = match self.attachments.of(&parked) {
             Some(at) => {
@@ -304,6 +324,7 @@ impl Client {
                 at
             }
             None => {
+                self.attachments.forget_old();
                 if let Err(refused) = self.check_room(tree.depth()) {
                     parked.put_back(tree);
                     return Err(refused);
@@ -315,9 +336,11 @@ impl Client {
             }
         };
         self.attachments.inside = Some(at);
+        self.attachments.counted += 1;
         // It is what names none is done in from now on, whoever has begun it.
         let attached = &mut self.attachments.all[at];
         attached.begun = attached.names.iter().map(|name| name.txn).collect();
+        attached.attached = (self.session.last_number(), self.attachments.counted);
         Ok(attached.current())
     }
 

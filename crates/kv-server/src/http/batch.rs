@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use http_body_util::BodyExt;
+use kv_core::error::AbortReason;
 use kv_core::{Condition, GroupLocks, Mode, Pause, ValueKind, Version};
 use kv_protocol::transfer::{Format, Reader, Record};
 use serde::{Deserialize, Serialize};
@@ -217,14 +218,22 @@ pub(super) async fn import(
         return Err(Problem::wrong_media_type("application/x-ndjson"));
     }
     let mut seat = face.seat(&headers)?;
+    // A transaction is idle while nothing comes that is done in it.
+    let time_max = match seat.is_in_transaction() {
+        true => limits::HTTP_BODY_TIME_MAX.min(face.server.tokens().idle_max()),
+        false => limits::HTTP_BODY_TIME_MAX,
+    };
     let mut import = Import::default();
     let (mut unread, mut lines_end) = (Vec::new(), 0);
     let config = face.server.config();
     let mut moved_on = Instant::now();
     loop {
         // However little comes at a time, some lines have to come in time.
-        let left = limits::HTTP_BODY_TIME_MAX.saturating_sub(moved_on.elapsed());
-        let frame = timeout(left, stream.frame()).await.map_err(|_| Problem::too_slow())?;
+        let left = time_max.saturating_sub(moved_on.elapsed());
+        let Ok(frame) = timeout(left, stream.frame()).await else {
+            seat.session().abort_all(AbortReason::Idle);
+            return Err(Problem::too_slow());
+        };
         let is_over = frame.is_none();
         if let Some(frame) = frame {
             let broken = |error| Problem::bad_request(format!("The body is broken: {error}"));

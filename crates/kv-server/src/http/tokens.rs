@@ -61,6 +61,8 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let Some(mut caller) = self.caller.take() else { return };
         caller.client().let_go();
+        // Texts name a transaction by how deep it is.
+        caller.session().restart_numbers();
         if !std::thread::panicking() && caller.is_clean() {
             let mut idle = self.face.idle.lock();
             if idle.len() < limits::HTTP_CALLERS_KEPT {
@@ -110,9 +112,12 @@ impl Face {
 }
 
 fn token_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
-    let Some(token) = headers.get(HEADER) else { return Ok(None) };
-    let token = Some(token.as_bytes()).filter(|token| !token.is_empty());
-    token.map(Some).ok_or_else(|| Problem::bad_request("Kv-Transaction must be a token"))
+    let mut tokens = headers.get_all(HEADER).iter();
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Ok(None),
+        (Some(token), None) if !token.is_empty() => Ok(Some(token.as_bytes())),
+        _ => Err(Problem::bad_request("Kv-Transaction must be one token")),
+    }
 }
 
 /// A transaction that has begun.

@@ -502,3 +502,107 @@ fn a_drain_rolls_back_what_has_a_token() {
     assert!(told.starts_with("ERR SHUTDOWN the server is stopping; open transactions"), "{told}");
     assert_eq!(server.wait_for_exit().code(), Some(0));
 }
+
+#[test]
+fn what_is_attached_again_is_the_current_one() {
+    let server = server(&[]);
+    let (mut one, mut http) = (server.connect(), http(&server));
+    let mut begin = || {
+        let begun = http.ask("POST", "/begin", &[], b"").json();
+        begun["transaction_id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (begin(), begin());
+    assert_eq!(one.ask(format!("ATTACH {first}")), "OK 1");
+    assert_eq!(one.ask(format!("ATTACH {second}")), "OK 2");
+    assert_eq!(one.ask("PUT k second"), "OK");
+    assert_eq!(one.ask("BEGIN"), "OK 3");
+    assert_eq!(one.ask(format!("ATTACH {first}")), "OK 1");
+    assert_eq!(one.ask("PUT l first"), "OK");
+    assert_eq!(one.ask("GET l 1"), "\"first\"");
+    assert_eq!(one.ask("BEGIN"), "OK 4");
+    assert_eq!(one.ask("PUT m own"), "OK");
+    assert_eq!(rows(&mut one, "SHOWALL"), ["\"m\" \"own\" 4"]);
+    assert_eq!(one.ask("ROLLBACK"), "OK");
+    assert_eq!(one.ask("COMMIT"), "OK", "of what was attached last");
+    assert_eq!(server.connect().ask("GET l"), "\"first\"");
+    assert_eq!(one.ask("ROLLBACK"), "OK", "of 3");
+    assert_eq!(one.ask("COMMIT"), "OK");
+    assert_eq!(server.connect().ask("GET k"), "\"second\"");
+}
+
+#[test]
+fn an_operator_ends_it_even_while_its_command_waits() {
+    let server = server(&["--lock-timeout", "1h"]);
+    let (mut holder, mut one) = (server.connect(), server.connect());
+    holder.ask("BEGIN");
+    holder.ask("PUT k 1");
+    one.ask("BEGIN");
+    one.ask("PUT l 1");
+    let token = token(&mut one);
+    one.send("PUT k 2");
+    server.wait_for_waits(1);
+    let locks = rows(&mut server.connect(), "LOCKS");
+    let session = locks.iter().find(|lock| lock.contains("waiting")).unwrap().split(' ').next();
+    let mut operator = server.connect();
+    let kill = format!("CLIENT KILL ID {}", session.unwrap());
+    assert_eq!(resp(&mut operator, &kill), ":1");
+    assert!(one.read_line().starts_with("ERR TIMEOUT"));
+    assert!(one.ask("COMMIT").starts_with("ERR NOTX transaction 1 is over"));
+    assert_eq!(operator.ask("PUT l 2"), "OK", "its locks are free");
+    assert!(operator.ask(format!("ATTACH {token}")).starts_with("ERR NOTX"));
+    holder.ask("ROLLBACK");
+    server.check_idle();
+}
+
+#[test]
+fn what_others_have_ended_does_not_add_up() {
+    let server = server(&["--max-session-transactions", "3"]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    for _ in 0..10 {
+        assert!(other.ask("BEGIN").starts_with("OK"));
+        let token = token(&mut other);
+        assert!(one.ask(format!("ATTACH {token}")).starts_with("OK"));
+        assert_eq!(other.ask("COMMIT"), "OK");
+    }
+    assert!(one.ask("PUT k 1").starts_with("ERR NOTX"), "until it has let go of the last two");
+    for _ in 0..2 {
+        assert!(one.ask("ROLLBACK").starts_with("ERR NOTX"));
+    }
+    assert_eq!(one.ask("PUT k 1"), "OK");
+}
+
+#[test]
+fn a_command_that_waits_while_the_server_stops_is_told_so() {
+    let mut server = server(&["--drain-timeout", "10s"]);
+    let (mut holder, mut one) = (server.connect(), server.connect());
+    holder.ask("BEGIN");
+    holder.ask("PUT k 1");
+    one.ask("BEGIN");
+    token(&mut one);
+    one.send("PUT k 2");
+    server.wait_for_waits(1);
+    one.send("COMMIT");
+    server.signal("TERM");
+    // Either both were quick enough, or they are told why not.
+    let replies = one.read_to_end();
+    assert!(!replies.contains("NOTX"), "{replies}");
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn an_import_that_stalls_is_idle() {
+    let server = server(&["--idle-transaction-timeout", "500ms"]);
+    let mut lines = server.connect();
+    lines.ask("BEGIN");
+    lines.ask("PUT k 1");
+    let token = token(&mut lines);
+    let mut stalled = std::net::TcpStream::connect(server.http_address()).unwrap();
+    let head = format!(
+        "POST /v1/import HTTP/1.1\r\nHost: localhost\r\nKv-Transaction: {token}\r\n\
+         Content-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{{"
+    );
+    std::io::Write::write_all(&mut stalled, head.as_bytes()).unwrap();
+    eventually("its locks are free", || rows(&mut server.connect(), "LOCKS").is_empty());
+    eventually("it is told", || lines.ask("GET k").starts_with("ERR ABORTED"));
+    assert_eq!(lines.ask("ROLLBACK"), "OK");
+}

@@ -46,6 +46,8 @@ fn a_transaction_nests_and_works_from_any_connection() {
     for path in ["/commit", "/rollback"] {
         assert_eq!(code(&one.ask("POST", path, &[], b"")), (400, "NOTX".to_owned()));
     }
+    let two_of_them = [("kv-transaction", token), ("kv-transaction", token)];
+    assert_eq!(code(&one.ask("GET", "/get/a", &two_of_them, b"")).0, 400);
 }
 
 #[test]
@@ -59,6 +61,8 @@ fn isolation_is_chosen_and_conflicts_are_409() {
     let reply = within(&mut http, &token, "POST", "/put/a", r#"{"value":"mine"}"#);
     assert_eq!(code(&reply), (409, "CONFLICT".to_owned()));
     assert_eq!(reply.json()["retryable"], true);
+    let text = reply.json()["detail"].to_string();
+    assert!(text.contains("transaction 1 was aborted"), "it is named by how deep it is: {text}");
     let reply = within(&mut http, &token, "POST", "/commit", "");
     assert_eq!(code(&reply), (409, "ABORTED".to_owned()));
     assert_eq!(within(&mut http, &token, "POST", "/rollback", "").status, 200);

@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::super::tree::{Scope, Tree};
 use super::{Session, TxnInfo};
@@ -79,9 +80,10 @@ impl Detached {
         self.tree.as_ref().is_some_and(|tree| tree.aborted.is_some())
     }
 
-    /// Whether it has a read view that is too old, for [`Detached::abort_old_view`].
-    pub fn is_view_old(&self) -> bool {
-        self.tree.as_ref().is_some_and(|tree| self.shared.is_view_old(tree))
+    /// When its read view, if it has one, will be too old, for [`Detached::abort_old_view`].
+    pub fn view_ends(&self) -> Option<Instant> {
+        let view = self.tree.as_ref()?.view?;
+        view.opened.checked_add(self.shared.options.view_age_max)
     }
 
     /// Aborts it: its locks and writes are gone, and it answers [`Error::Aborted`] until it is

@@ -206,6 +206,19 @@ impl Session {
         self.trees.values().flat_map(move |tree| tree.transactions(now))
     }
 
+    /// Has the numbers of its transactions begin with 1 again, if none is open: for a session that
+    /// serves one client after the other.
+    pub fn restart_numbers(&mut self) {
+        if self.roots.is_empty() {
+            self.txns_begun = 0;
+        }
+    }
+
+    /// The number that was given last.
+    pub fn last_number(&self) -> TxnId {
+        TxnId(self.txns_begun)
+    }
+
     // ---- Waiting.
 
     /// Ends the wait that this session is in, if its lock has not been granted: the operation,

@@ -150,6 +150,8 @@ impl Client {
         for client in fitting {
             if client.id == self.info.id {
                 next = Next::Close;
+            } else if client.is_detached {
+                self.server.tokens().kill(client.id);
             } else {
                 client.cut();
             }
