@@ -340,8 +340,8 @@ impl Parked {
         }
     }
 
-    /// Aborts it if it is idle or its view is too old, ends it if it has been aborted for long. Says
-    /// when to look again; never if it is over.
+    /// Aborts it if it is idle or its view is too old, ends it if it has been aborted for long.
+    /// Says when to look again; never if it is over.
     fn age(&self, idle_max: Duration) -> Option<Instant> {
         let due = self.state.lock().due(idle_max);
         if due > Instant::now() {

@@ -109,8 +109,8 @@ impl Attachments {
         self.all.iter().position(|attached| Arc::ptr_eq(&attached.parked, parked))
     }
 
-    /// Forgets what is over but for the last of it: as long as that is there, nothing that was meant
-    /// for one of them is done elsewhere, and they do not add up.
+    /// Forgets what is over but for the last of it: as long as that is there, nothing that was
+    /// meant for one of them is done elsewhere; and they do not add up.
     fn forget_old(&mut self) {
         let is_over = |attached: &Attached| attached.parked.is_aborted().is_none();
         let last = self.all.iter().filter(|of| is_over(of)).map(Attached::order).max();

@@ -10,6 +10,7 @@ mod keys;
 mod lists;
 mod pairs;
 mod race;
+mod token_ends;
 mod tokens;
 mod transactions;
 
