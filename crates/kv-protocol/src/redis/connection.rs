@@ -115,7 +115,8 @@ pub(super) static CLIENT: RedisSpec = RedisSpec {
              [ID id [id ...]] | KILL ip:port | KILL [ID id] [ADDR ip:port] [LADDR ip:port] \
              [TYPE type] [USER username] [SKIPME yes | no]",
     summary: "about connections",
-    differs: "Of its parts, those shown.",
+    differs: "Of its parts, those shown. A transaction that has a token is among them, with \
+              `laddr=detached`; only KILL with its ID ends it.",
     has_parts: true,
     parse: parse_client,
     ..CONNECTION
