@@ -119,7 +119,7 @@ fn what_has_left_memory_is_still_there() {
 
 #[test]
 fn encrypted_values_that_have_left_memory_are_still_there() {
-    let counts = run(12, |options| {
+    let counts = run(20, |options| {
         options.key = Some(MasterKey::from_text(&"4b".repeat(32)).unwrap());
         options.compression = Compression::Lz4;
     });
