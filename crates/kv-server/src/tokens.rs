@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use kv_core::error::AbortReason;
 use kv_core::{Database, Detached, Error, SessionId, TxnId};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Clients, Entered};
@@ -76,6 +77,8 @@ pub struct Tokens {
     database: Database,
     clients: Arc<Clients>,
     open: Mutex<Open>,
+    /// There is one where there was none.
+    first: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +143,8 @@ pub enum NotFree {
 impl Tokens {
     /// No transactions; one that nothing is heard of for this long is aborted.
     pub fn new(idle_max: Duration, database: Database, clients: Arc<Clients>) -> Arc<Tokens> {
-        Arc::new(Tokens { idle_max, database, clients, open: Mutex::default() })
+        let (open, first) = (Mutex::default(), Notify::new());
+        Arc::new(Tokens { idle_max, database, clients, open, first })
     }
 
     /// After how long a transaction that nothing is heard of is aborted.
@@ -171,6 +175,9 @@ impl Tokens {
         if open.is_closed {
             return Err(Error::Aborted { txn: TxnId(1), reason: AbortReason::Shutdown });
         }
+        if open.by_token.is_empty() {
+            self.first.notify_one();
+        }
         open.due.insert((due, token));
         open.by_token.insert(token, Entry { parked: Arc::clone(&parked), due });
         Ok(parked)
@@ -194,8 +201,7 @@ impl Tokens {
 
     /// Ends transactions that are idle, until the server drains; then all of them.
     pub async fn watch(self: Arc<Self>, drain: CancellationToken) {
-        let look_again = || tokio::time::sleep(LOOK_AGAIN_AFTER);
-        while drain.run_until_cancelled(look_again()).await.is_some() {
+        while drain.run_until_cancelled(self.wait_to_look()).await.is_some() {
             self.sweep();
         }
         let mut open = self.open.lock();
@@ -205,6 +211,15 @@ impl Tokens {
         drop(open);
         let drained = |entry: Entry| entry.parked.end_as(Stage::Over { is_drained: true });
         all.into_values().for_each(drained);
+    }
+
+    /// Waits until it is time to look again: without any transactions, until there is one.
+    async fn wait_to_look(&self) {
+        let is_empty = self.open.lock().by_token.is_empty();
+        if is_empty {
+            self.first.notified().await;
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
 
     /// Aborts what was idle for too long, and forgets what has been aborted for as long.

@@ -94,6 +94,12 @@ impl Attachments {
         self.all.is_empty()
     }
 
+    /// Whether a command runs in one of them, or has.
+    #[inline]
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.is_some()
+    }
+
     /// Which of them has the transaction that is meant, and which that is: the one that is named
     /// or, beside `own` of the client's others, the current one.
     fn find(&self, txn: Option<TxnId>, own: Option<TxnId>) -> Option<(usize, TxnId)> {

@@ -49,6 +49,14 @@ pub(crate) struct Dialect {
     values: Vec<Option<Value>>,
 }
 
+impl Dialect {
+    /// Whether a command that paused has left something to go on with.
+    #[inline]
+    fn keeps_something(&self) -> bool {
+        !self.collecting.is_empty() | !self.values.is_empty()
+    }
+}
+
 /// Why a command has no reply of its own yet.
 #[derive(Debug)]
 enum Stop {
@@ -106,16 +114,23 @@ impl Client {
             None => self.run_beyond_dialect(words, out),
         };
         let ran = ran.or_else(|stop| self.tell(stop, out));
-        if ran.is_ok() && !self.dialect.values.is_empty() {
+        if self.dialect.keeps_something() | self.attachments.is_inside() {
+            self.tidy_up(&ran);
+        }
+        ran
+    }
+
+    /// Lets go of what only a command that has paused needs.
+    #[cold]
+    fn tidy_up(&mut self, ran: &Result<Next, Pause>) {
+        if ran.is_ok() {
+            self.dialect.collecting.clear();
             self.dialect.values.clear();
         }
+        // A list is read in its transaction until it ends.
         if !matches!(ran, Err(_) | Ok(Next::List(_))) {
             self.park();
         }
-        if ran.is_ok() && !self.dialect.collecting.is_empty() {
-            self.dialect.collecting.clear();
-        }
-        ran
     }
 
     /// Appends the refusal of a command that has stopped, unless it only has to pause.
