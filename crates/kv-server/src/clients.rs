@@ -24,11 +24,9 @@ pub struct ClientInfo {
     pub address: String,
     /// What it has reached.
     pub local_address: String,
-    /// Whether it is a transaction that has a token, and no connection.
-    pub is_detached: bool,
     connected: Instant,
-    /// Cancelled to end its connection at once.
-    cut: CancellationToken,
+    /// Cancelled to end its connection at once; none if it has no connection.
+    cut: Option<CancellationToken>,
     state: Mutex<ClientState>,
 }
 
@@ -73,15 +71,13 @@ impl Clients {
         local_address: String,
         cut: CancellationToken,
     ) -> Entered {
-        self.add(ClientInfo::new(id, address, local_address, cut))
+        self.add(ClientInfo::new(id, address, local_address, Some(cut)))
     }
 
     /// Adds a transaction that has a token, until what is returned is dropped; `address` is where
     /// whoever has begun it comes from.
     pub fn detached(self: &Arc<Self>, id: u64, address: String) -> Entered {
-        let cut = CancellationToken::new();
-        let info = ClientInfo::new(id, address, "detached".to_owned(), cut);
-        self.add(ClientInfo { is_detached: true, ..info })
+        self.add(ClientInfo::new(id, address, "detached".to_owned(), None))
     }
 
     fn add(self: &Arc<Self>, info: ClientInfo) -> Entered {
@@ -123,7 +119,12 @@ impl Drop for Entered {
 }
 
 impl ClientInfo {
-    fn new(id: u64, address: String, local_address: String, cut: CancellationToken) -> ClientInfo {
+    fn new(
+        id: u64,
+        address: String,
+        local_address: String,
+        cut: Option<CancellationToken>,
+    ) -> ClientInfo {
         let now = Instant::now();
         let state = ClientState {
             name: String::new(),
@@ -136,8 +137,13 @@ impl ClientInfo {
             open: Vec::new(),
             open_as_of: now,
         };
-        let (state, is_detached) = (Mutex::new(state), false);
-        ClientInfo { id, address, local_address, is_detached, connected: now, cut, state }
+        let state = Mutex::new(state);
+        ClientInfo { id, address, local_address, connected: now, cut, state }
+    }
+
+    /// Whether it is a transaction that has a token, and no connection.
+    pub fn is_detached(&self) -> bool {
+        self.cut.is_none()
     }
 
     /// What changes about it.
@@ -157,7 +163,7 @@ impl ClientInfo {
 
     /// Ends its connection at once; what it has open is rolled back.
     pub fn cut(&self) {
-        self.cut.cancel();
+        self.cut.iter().for_each(CancellationToken::cancel);
     }
 }
 

@@ -53,8 +53,7 @@ impl Connection {
         }
         self.client.roll_back_all();
         let text = "the connection was closed while the command searched, and nothing was found \
-                    for long; open transactions were rolled back, but for what has a \
-                    token";
+                    for long; open transactions were rolled back, but for what has a token";
         if self.listing.is_some() {
             self.fail_list(&ErrorReply::new(ErrorCode::Aborted, text))?;
         } else {

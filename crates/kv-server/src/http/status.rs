@@ -147,7 +147,7 @@ pub(super) async fn transactions(State(face): State<Arc<Face>>) -> Result<Json<V
                 state.open.iter().map(|info| transaction(info, state.open_as_of)).collect();
             json!({
                 "session": of.id,
-                "detached": of.is_detached,
+                "detached": of.is_detached(),
                 "transactions": open,
                 "address": of.address,
                 "name": state.name,

@@ -383,9 +383,10 @@ impl Shared {
     }
 
     fn is_view_old(&self, tree: &Tree) -> bool {
-        let now = self.clock().now();
-        let age = tree.view.map(|view| now.saturating_duration_since(view.opened));
-        age.is_some_and(|age| age > self.options.view_age_max)
+        tree.view.is_some_and(|view| {
+            let age = self.clock().now().saturating_duration_since(view.opened);
+            age > self.options.view_age_max
+        })
     }
 
     /// Aborts a tree if its read view has got too old.

@@ -136,7 +136,7 @@ impl Client {
     ) -> Run<Next> {
         let clients = self.server.clients().all();
         // What is no connection does not end by where it came from, only by its number.
-        let is_meant = |of: &&Arc<ClientInfo>| !of.is_detached || filter.ids.is_some();
+        let is_meant = |of: &&Arc<ClientInfo>| !of.is_detached() || filter.ids.is_some();
         let fitting = clients.iter().filter(|client| self.fits(client, filter)).filter(is_meant);
         let fitting: Vec<&Arc<ClientInfo>> = fitting.collect();
         if !is_counted && fitting.is_empty() {
@@ -150,7 +150,7 @@ impl Client {
         for client in fitting {
             if client.id == self.info.id {
                 next = Next::Close;
-            } else if client.is_detached {
+            } else if client.is_detached() {
                 self.server.tokens().kill(client.id);
             } else {
                 client.cut();

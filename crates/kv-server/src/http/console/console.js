@@ -186,7 +186,8 @@ async function show(key, button) {
   const { versions } = await ask(`/v1/history/${key_path(key)}?limit=100`);
   at("key").hidden = false;
   at("key-name").textContent = key;
-  edit(key).catch(tell);
+  shown_key = key;
+  if (at("writing").checked) edit(key).catch(tell);
   const buttons = versions.map((version, nth) => {
     const item = made("li"), button = made("button", `${version.version}${version.deleted ? " deleted" : ""}`);
     button.title = new Date(version.timestamp * 1000).toISOString();
@@ -247,8 +248,8 @@ function difference(old_text, new_text) {
 
 // ---- Changes, when the switch is on.
 
-// What is edited: a key and its version, or a new one.
-let edited = null;
+// What is shown, and what is edited: a key and its version, or a new one.
+let shown_key = null, edited = null;
 
 async function edit(key) {
   disarm();
@@ -287,6 +288,7 @@ async function change(method, body) {
 const disarm = () => { at("delete").textContent = "Delete"; };
 at("writing").addEventListener("change", () => {
   document.querySelectorAll(".writes").forEach((of) => { of.hidden = !at("writing").checked; });
+  if (at("writing").checked && shown_key !== null) edit(shown_key).catch(tell);
 });
 at("new").addEventListener("click", () => {
   at("key").hidden = false;
@@ -294,6 +296,7 @@ at("new").addEventListener("click", () => {
   at("versions").replaceChildren();
   at("shown").replaceChildren();
   at("shown-title").textContent = "";
+  shown_key = null;
   edit(null);
   at("name").focus();
 });
